@@ -1,0 +1,16 @@
+# One interface target carries the warnings and sanitizers of every layer.
+add_library(inkstone_options INTERFACE)
+target_include_directories(inkstone_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(inkstone_options INTERFACE
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wcast-align=strict -Wno-psabi)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  target_compile_options(inkstone_options INTERFACE -Wthread-safety)
+endif()
+if(INKSTONE_WERROR)
+  target_compile_options(inkstone_options INTERFACE -Werror)
+endif()
+if(INKSTONE_SANITIZE)
+  target_compile_options(inkstone_options INTERFACE
+    -fsanitize=${INKSTONE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(inkstone_options INTERFACE -fsanitize=${INKSTONE_SANITIZE})
+endif()

@@ -1,0 +1,68 @@
+#include "core/atomic_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "core/units.h"
+
+namespace inkstone {
+namespace {
+// Written pages are handed to the disk in steps, so that dirty page cache never fills a small machine.
+constexpr uint64_t kFlushStep = uint64_t{64} << 20;
+}  // namespace
+
+Result<AtomicFile> AtomicFile::Create(const std::string& path) {
+  const std::string part = path + ".part";
+  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) return InvalidArgument(part + ": cannot create: " + std::strerror(errno));
+  return AtomicFile(path, fd);
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), position_(other.position_) {}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  std::swap(path_, other.path_);
+  std::swap(fd_, other.fd_);
+  std::swap(position_, other.position_);
+  return *this;
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink((path_ + ".part").c_str());
+}
+
+Status AtomicFile::Write(std::span<const std::byte> bytes) {
+  const uint64_t before = position_;
+  while (!bytes.empty()) {
+    const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      return ResourceExhausted(path_ + ".part: cannot write after " + FormatBytes(position_) + ": " + std::strerror(errno));
+    }
+    position_ += static_cast<uint64_t>(n);
+    bytes = bytes.subspan(static_cast<size_t>(n));
+  }
+#if defined(__linux__)
+  if (before / kFlushStep != position_ / kFlushStep) ::sync_file_range(fd_, 0, 0, SYNC_FILE_RANGE_WRITE);
+#endif
+  return Status::Ok();
+}
+
+Status AtomicFile::Commit() {
+  if (::fsync(fd_) != 0) return ResourceExhausted(path_ + ".part: cannot flush: " + std::strerror(errno));
+  if (::rename((path_ + ".part").c_str(), path_.c_str()) != 0) {
+    return Internal(path_ + ": cannot rename the finished file: " + std::strerror(errno));
+  }
+  ::close(std::exchange(fd_, -1));
+  return Status::Ok();
+}
+
+}  // namespace inkstone

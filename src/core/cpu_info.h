@@ -1,0 +1,29 @@
+// What CPU this process may use: instruction sets, cores, cgroup quota.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace inkstone {
+
+// Instruction sets that the CPU has and the operating system has enabled.
+struct CpuFeatures {
+  bool avx2 = false;  // with FMA and F16C
+  bool avx512 = false;  // F, BW, VL, DQ
+  bool avx512_vnni = false;
+  bool avx512_bf16 = false;
+  bool amx_int8 = false;
+  bool amx_bf16 = false;
+};
+CpuFeatures DetectCpuFeatures();
+
+// "Intel(R) Xeon(R) ...", or the architecture's name where /proc/cpuinfo says nothing.
+std::string CpuName();
+
+// One logical CPU for each physical core in this process's affinity mask, ascending.
+std::vector<int> PhysicalCores();
+
+// Threads worth starting: physical cores, no more than the cgroup's CPU quota; at least 1.
+int DefaultThreads();
+
+}  // namespace inkstone

@@ -1,0 +1,113 @@
+#include "core/thread_pool.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/cpu_info.h"
+
+namespace inkstone {
+namespace {
+
+// Long enough to bridge the gap between two operations of one step, short enough not to heat an idle machine.
+constexpr auto kSpinTime = std::chrono::microseconds(100);
+constexpr int kPausesPerClockRead = 64;
+
+inline void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Spins until done() or the spin time is over; returns done().
+template <typename Done>
+bool SpinUntil(const Done& done) {
+  const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
+  do {
+    for (int i = 0; i < kPausesPerClockRead; ++i) {
+      if (done()) return true;
+      Pause();
+    }
+  } while (std::chrono::steady_clock::now() < deadline);
+  return done();
+}
+
+void PinTo(pthread_t thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(cpu), &set);
+  pthread_setaffinity_np(thread, sizeof(set), &set);  // a refusal only costs speed
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads, bool pin) {
+  threads = std::max(threads, 1);
+  const std::vector<int> cpus = pin ? PhysicalCores() : std::vector<int>();
+  workers_.reserve(static_cast<size_t>(threads) - 1);
+  for (int t = 1; t < threads; ++t) {
+    workers_.emplace_back([this, t] { WorkerLoop(t); });
+    if (static_cast<size_t>(threads) <= cpus.size()) PinTo(workers_.back().native_handle(), cpus[static_cast<size_t>(t)]);
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_.store(true);
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::Run(FunctionRef<void(int)> body) {
+  if (workers_.empty()) return body(0);
+  body_ = &body;
+  pending_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  epoch_.fetch_add(1, std::memory_order_seq_cst);
+  if (parked_.load(std::memory_order_seq_cst) > 0) {
+    // The empty section orders this wake-up after a worker's last look at the epoch.
+    { std::lock_guard lock(mutex_); }
+    wake_.notify_all();
+  }
+  body(0);
+  const auto done = [this] { return pending_.load(std::memory_order_acquire) == 0; };
+  while (!SpinUntil(done)) std::this_thread::yield();
+}
+
+void ThreadPool::WorkerLoop(int thread) {
+  uint64_t seen = 0;
+  const auto ready = [&] { return epoch_.load(std::memory_order_seq_cst) != seen || stop_.load(); };
+  while (true) {
+    if (!SpinUntil(ready)) {
+      std::unique_lock lock(mutex_);
+      parked_.fetch_add(1, std::memory_order_seq_cst);
+      wake_.wait(lock, ready);
+      parked_.fetch_sub(1, std::memory_order_relaxed);
+    }
+    if (stop_.load()) return;
+    seen = epoch_.load(std::memory_order_acquire);
+    (*body_)(thread);
+    pending_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+void ThreadPool::ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body) {
+  grain = std::max<int64_t>(grain, 1);
+  if (workers_.empty() || count <= grain) {
+    for (int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count), 0);
+    return;
+  }
+  std::atomic<int64_t> next{0};
+  Run([&](int thread) {
+    for (int64_t begin = next.fetch_add(grain); begin < count; begin = next.fetch_add(grain)) {
+      body(begin, std::min(begin + grain, count), thread);
+    }
+  });
+}
+
+}  // namespace inkstone
