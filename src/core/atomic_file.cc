@@ -45,7 +45,8 @@ Status AtomicFile::Write(std::span<const std::byte> bytes) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      return ResourceExhausted(path_ + ".part: cannot write after " + FormatBytes(position_) + ": " + std::strerror(errno));
+      return ResourceExhausted(path_ + ".part: cannot write after " + FormatBytes(position_) + ": " +
+                               std::strerror(errno));
     }
     position_ += static_cast<uint64_t>(n);
     bytes = bytes.subspan(static_cast<size_t>(n));

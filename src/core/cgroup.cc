@@ -40,7 +40,8 @@ std::vector<fs::path> GroupFolders(const std::string& controller) {
     if (second == std::string::npos) continue;
     const std::string names = "," + line.substr(first + 1, second - first - 1) + ",";
     if (controller.empty() ? names != ",," : names.find("," + controller + ",") == std::string::npos) continue;
-    for (fs::path group = fs::path(line.substr(second + 1)).relative_path(); !group.empty(); group = group.parent_path()) {
+    for (fs::path group = fs::path(line.substr(second + 1)).relative_path(); !group.empty();
+         group = group.parent_path()) {
       folders.push_back(mount / group);
     }
   }
@@ -87,13 +88,15 @@ std::optional<CgroupMemory> CgroupMemoryLimit() {
   for (const fs::path& folder : GroupFolders("")) {
     const auto limit = ReadNumber(folder / "memory.max");
     if (!limit) continue;
-    const uint64_t file = ReadKeyed(folder / "memory.stat", "inactive_file") + ReadKeyed(folder / "memory.stat", "active_file");
+    const uint64_t file =
+        ReadKeyed(folder / "memory.stat", "inactive_file") + ReadKeyed(folder / "memory.stat", "active_file");
     consider(*limit, ReadNumber(folder / "memory.current").value_or(0), file);
   }
   for (const fs::path& folder : GroupFolders("memory")) {
     const auto limit = ReadNumber(folder / "memory.limit_in_bytes");
     if (!limit) continue;
-    const uint64_t file = ReadKeyed(folder / "memory.stat", "total_inactive_file") + ReadKeyed(folder / "memory.stat", "total_active_file");
+    const uint64_t file = ReadKeyed(folder / "memory.stat", "total_inactive_file") +
+                          ReadKeyed(folder / "memory.stat", "total_active_file");
     consider(*limit, ReadNumber(folder / "memory.usage_in_bytes").value_or(0), file);
   }
   return tightest;

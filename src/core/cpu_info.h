@@ -8,7 +8,7 @@ namespace inkstone {
 
 // Instruction sets that the CPU has and the operating system has enabled.
 struct CpuFeatures {
-  bool avx2 = false;  // with FMA and F16C
+  bool avx2 = false;    // with FMA and F16C
   bool avx512 = false;  // F, BW, VL, DQ
   bool avx512_vnni = false;
   bool avx512_bf16 = false;

@@ -73,11 +73,11 @@ class [[nodiscard]] Result {
 #define INK_CONCAT(a, b) INK_CONCAT_INNER(a, b)
 
 // Returns early with the Status of `expr` unless it is OK.
-#define INK_RETURN_IF_ERROR(expr)                                    \
-  do {                                                               \
+#define INK_RETURN_IF_ERROR(expr)                                   \
+  do {                                                              \
     if (::inkstone::Status ink_status = (expr); !ink_status.ok()) { \
-      return ink_status;                                             \
-    }                                                                \
+      return ink_status;                                            \
+    }                                                               \
   } while (0)
 
 // INK_ASSIGN_OR_RETURN(auto x, MakeX()): declares x, or returns early with the Status.

@@ -51,7 +51,8 @@ ThreadPool::ThreadPool(int threads, bool pin) {
   workers_.reserve(static_cast<size_t>(threads) - 1);
   for (int t = 1; t < threads; ++t) {
     workers_.emplace_back([this, t] { WorkerLoop(t); });
-    if (static_cast<size_t>(threads) <= cpus.size()) PinTo(workers_.back().native_handle(), cpus[static_cast<size_t>(t)]);
+    if (static_cast<size_t>(threads) <= cpus.size())
+      PinTo(workers_.back().native_handle(), cpus[static_cast<size_t>(t)]);
   }
 }
 

@@ -23,7 +23,9 @@ std::string FormatBytes(uint64_t bytes) {
 }
 
 Result<uint64_t> ParseBytes(std::string_view text) {
-  const auto fail = [&] { return InvalidArgument("expected a size such as 2.4GiB or 512MB, found '" + std::string(text) + "'"); };
+  const auto fail = [&] {
+    return InvalidArgument("expected a size such as 2.4GiB or 512MB, found '" + std::string(text) + "'");
+  };
   double number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || !(number >= 0)) return fail();
@@ -47,7 +49,8 @@ std::string FormatDuration(double seconds) {
   const int64_t total = static_cast<int64_t>(std::max(0.0, seconds) + 0.5);
   char text[32];
   if (total >= 3600) {
-    std::snprintf(text, sizeof(text), "%d:%02d:%02d", static_cast<int>(total / 3600), static_cast<int>(total / 60 % 60), static_cast<int>(total % 60));
+    std::snprintf(text, sizeof(text), "%d:%02d:%02d", static_cast<int>(total / 3600), static_cast<int>(total / 60 % 60),
+                  static_cast<int>(total % 60));
   } else {
     std::snprintf(text, sizeof(text), "%d:%02d", static_cast<int>(total / 60), static_cast<int>(total % 60));
   }

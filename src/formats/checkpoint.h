@@ -1,0 +1,65 @@
+// A model on disk, whatever its format: metadata, tensor descriptors and mapped bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/mapped_file.h"
+#include "core/status.h"
+#include "formats/metadata.h"
+
+namespace inkstone {
+
+struct TensorInfo {
+  std::string name;  // GGUF name: "token_embd.weight", "blk.3.attn_q.weight", "output.weight", ...
+  DType dtype = DType::kF32;
+  std::vector<int64_t> shape;  // row-major, outermost first: (rows, cols) for a matrix, (n) for a vector
+  int file = 0;                // which mapped file
+  uint64_t offset = 0;         // bytes from the start of that file
+  uint64_t bytes = 0;
+
+  int64_t rows() const { return shape.size() > 1 ? shape[0] : 1; }
+  int64_t cols() const { return shape.empty() ? 1 : shape.back(); }
+};
+
+enum class CheckpointKind { kGguf, kHuggingFace };
+
+// Everything has been validated on Open: tensors lie within their files, do not overlap, have sizes that match shape
+// and type, and unique names. Opening touches headers only; tensor bytes are paged in on use.
+class Checkpoint {
+ public:
+  // A GGUF file (first part of a split one: "-00001-of-000NN.gguf"), or a Hugging Face folder with config.json and
+  // model.safetensors or model.safetensors.index.json. Errors name file, field, offset, expected, found.
+  static Result<Checkpoint> Open(const std::string& path);
+
+  CheckpointKind kind() const { return kind_; }
+  const std::string& path() const { return path_; }
+  const Metadata& metadata() const { return metadata_; }  // GGUF keys in both kinds, "general.architecture" included
+  std::span<const TensorInfo> tensors() const { return tensors_; }
+  const TensorInfo* Find(std::string_view name) const;
+  // kNotFound with the checkpoint's path when the tensor is missing.
+  Result<const TensorInfo*> Require(std::string_view name) const;
+  std::span<const std::byte> Data(const TensorInfo& tensor) const;
+  std::span<const MappedFile> files() const { return files_; }
+  uint64_t tensor_bytes() const;  // sum over tensors
+
+ private:
+  friend class GgufReader;
+  friend class HfFolderReader;
+  Checkpoint() = default;
+
+  CheckpointKind kind_ = CheckpointKind::kGguf;
+  std::string path_;
+  Metadata metadata_;
+  std::vector<TensorInfo> tensors_;
+  std::unordered_map<std::string_view, size_t> index_;  // views into tensors_
+  std::vector<MappedFile> files_;
+};
+
+}  // namespace inkstone

@@ -1,0 +1,70 @@
+// Renders a model's chat template: Jinja as Hugging Face's apply_chat_template runs it.
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/status.h"
+
+namespace inkstone {
+
+struct ToolCall {
+  std::string id;
+  std::string name;
+  std::string arguments;  // JSON text of an object
+};
+
+struct ChatMessage {
+  std::string role;  // "system", "user", "assistant", "tool"
+  std::string content;
+  std::string reasoning_content;  // of an assistant's turn, may be empty
+  std::vector<ToolCall> tool_calls;
+  std::string tool_call_id;  // of a tool's turn
+  std::string name;
+};
+
+struct ChatPrompt {
+  std::vector<ChatMessage> messages;
+  boost::json::value tools;  // array of OpenAI tool objects, or null
+  bool add_generation_prompt = true;
+  std::optional<bool> enable_thinking;  // passed only when set
+  boost::json::object extra;            // chat_template_kwargs: further variables
+  std::string bos_token;
+  std::string eos_token;
+  std::optional<int64_t> now;  // seconds since 1970 for strftime_now; the clock's when not set
+};
+
+// Bounds on one rendering: hostile templates end in an error, not in a hang.
+struct RenderLimits {
+  int64_t max_steps = 2'000'000;  // statements and expression nodes evaluated
+  int64_t max_output_bytes = 64 << 20;
+  int max_depth = 200;  // nested expressions, blocks and macro calls
+};
+
+// Parsed once, rendered by any number of threads.
+class ChatTemplate {
+ public:
+  // kDataLoss on a syntax error: "<name>: line 3, column 14: expected ... found ...".
+  static Result<ChatTemplate> Parse(std::string source, std::string name);
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+  ~ChatTemplate();
+
+  // kInvalidArgument when the template calls raise_exception (its message is the error's), kDataLoss with line and
+  // column on other failures, kResourceExhausted when a limit is reached.
+  Result<std::string> Render(const ChatPrompt& prompt, const RenderLimits& limits = {}) const;
+  // The general form: any variables.
+  Result<std::string> Render(const boost::json::object& variables, const RenderLimits& limits = {}) const;
+
+ private:
+  struct Impl;
+  explicit ChatTemplate(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inkstone
