@@ -1,0 +1,64 @@
+// Session wiring: from a model's path to a running engine, with the memory contract checked in between.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "core/thread_pool.h"
+#include "engine/engine.h"
+#include "formats/checkpoint.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace inkstone {
+
+struct SessionOptions {
+  std::string model;    // GGUF file or Hugging Face folder
+  int threads = 0;      // 0: physical cores within the cgroup's quota
+  std::string cpu;      // kernel target, empty: the best
+  int64_t context = 0;  // 0: what fits, at most 8,192 and the model's own
+  int max_sequences = 8;
+  int max_queue = 64;
+  DType kv_type = DType::kF16;
+  uint64_t memory_limit = 0;  // bytes that the process may take; 0: what is available
+};
+
+// Facts for /props, /v1/models and the page.
+struct SessionInfo {
+  std::string model_name;  // for people: metadata name, else the file's name
+  std::string model_id;    // file name without extension: the API's model id
+  std::string architecture;
+  std::string quantization;  // the type most weights have, "Q8_0"
+  int64_t parameters = 0;
+  int64_t file_bytes = 0;
+  int64_t context = 0;
+  int64_t trained_context = 0;
+  std::string backend;
+  int threads = 0;
+  bool has_chat_template = false;
+  bool thinks = false;        // the template knows <think>
+  std::string memory_report;  // the plan, as printed
+};
+
+class Session {
+ public:
+  static Result<std::unique_ptr<Session>> Open(const SessionOptions& options);
+  virtual ~Session() = default;
+
+  virtual Engine& engine() = 0;
+  virtual const Tokenizer& tokenizer() const = 0;
+  virtual const SessionInfo& info() const = 0;
+  // Sampling that the model's makers recommend (generation_config), or sensible values.
+  virtual const SamplingParams& default_sampling() const = 0;
+
+  // Renders a conversation with the model's template and tokenizes it. Special tokens of the template are recognised,
+  // their text inside messages is not (it is taken as plain text).
+  virtual Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const = 0;
+  // The rendered text, for /apply-template and for reasoning detection.
+  virtual Result<std::string> RenderChat(const ChatPrompt& prompt) const = 0;
+};
+
+}  // namespace inkstone

@@ -1,0 +1,77 @@
+// Paged KV cache: fixed-size pages with reference counts, and the page table of each sequence (Kwon et al. 2023).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "backends/backend.h"
+#include "core/dtype.h"
+#include "core/status.h"
+
+namespace inkstone {
+
+struct KvLayout {
+  int layers = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  DType type = DType::kF16;  // F32 or F16
+  int page_tokens = 32;
+
+  size_t block_bytes() const {  // K or V of one layer in one page: (kv_heads, page_tokens, head_dim)
+    return static_cast<size_t>(RowBytes(type, int64_t{kv_heads} * page_tokens * head_dim));
+  }
+  size_t page_bytes() const { return block_bytes() * 2 * static_cast<size_t>(layers); }
+  int64_t PagesFor(int64_t tokens) const { return (tokens + page_tokens - 1) / page_tokens; }
+};
+
+using PageId = int32_t;
+
+// All pages of one model; memory is taken once, and becomes resident as pages are used. Engine thread only.
+class PagePool {
+ public:
+  static Result<PagePool> Create(Backend& backend, const KvLayout& layout, int64_t pages);
+
+  const KvLayout& layout() const { return layout_; }
+  int64_t total_pages() const { return static_cast<int64_t>(references_.size()); }
+  int64_t free_pages() const { return static_cast<int64_t>(free_.size()); }
+
+  // A page with one reference; kResourceExhausted when none is free.
+  Result<PageId> Allocate();
+  void AddReference(PageId page);
+  void Release(PageId page);  // free again when the last reference goes
+  int references(PageId page) const { return references_[static_cast<size_t>(page)]; }
+
+  std::byte* Keys(PageId page, int layer) const;
+  std::byte* Values(PageId page, int layer) const;
+
+ private:
+  PagePool(KvLayout layout, DeviceBuffer memory, int64_t pages);
+
+  KvLayout layout_;
+  DeviceBuffer memory_;
+  std::vector<PageId> free_;     // lowest ids last, so that they are used first
+  std::vector<int> references_;  // by page
+};
+
+// The pages of one sequence, in order. Releases them when destroyed. Movable; must not outlive its pool.
+class PageTable {
+ public:
+  explicit PageTable(PagePool* pool) : pool_(pool) {}
+  PageTable(PageTable&& other) noexcept;
+  PageTable& operator=(PageTable&& other) noexcept;
+  ~PageTable();
+
+  // Makes room for `tokens` positions; on kResourceExhausted nothing has changed.
+  Status Reserve(int64_t tokens);
+  void Clear();
+  int64_t capacity() const;  // tokens
+  const std::vector<PageId>& pages() const { return pages_; }
+  const PagePool& pool() const { return *pool_; }
+
+ private:
+  PagePool* pool_;
+  std::vector<PageId> pages_;
+};
+
+}  // namespace inkstone

@@ -1,0 +1,45 @@
+// The numbers that describe a decoder-only transformer, whatever its architecture.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/status.h"
+#include "formats/checkpoint.h"
+#include "kvcache/page_pool.h"
+
+namespace inkstone {
+
+struct RopeConfig {
+  double theta = 10000.0;
+  int head_dim = 0;
+  bool interleaved = false;              // rotates pairs (2i, 2i+1) instead of (i, i + head_dim/2)
+  double linear_factor = 1.0;            // positions are divided by it (Chen et al. 2023)
+  std::vector<float> frequency_factors;  // (head_dim/2) divisors of the frequencies, empty for none (Llama 3)
+  // YaRN (Peng et al. 2023); factor 1 switches it off.
+  double yarn_factor = 1.0;
+  double yarn_original_context = 0;
+  double yarn_beta_fast = 32.0;
+  double yarn_beta_slow = 1.0;
+  double yarn_attention_factor = 0;  // 0: 0.1 ln(factor) + 1
+};
+
+struct ModelConfig {
+  std::string architecture;  // "qwen3", "qwen2", "llama"
+  std::string name;
+  int layers = 0;
+  int hidden = 0;
+  int intermediate = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int vocab = 0;        // rows of the embedding
+  int64_t context = 0;  // positions it was trained for
+  float rms_eps = 1e-6f;
+  RopeConfig rope;
+
+  KvLayout KvLayoutFor(DType type) const { return {layers, kv_heads, head_dim, type}; }
+};
+
+}  // namespace inkstone

@@ -1,0 +1,54 @@
+// A loaded model: one ragged step at a time from tokens to logits.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "backends/backend.h"
+#include "core/status.h"
+#include "formats/checkpoint.h"
+#include "kvcache/page_pool.h"
+#include "model/config.h"
+
+namespace inkstone {
+
+// Which of a sequence's new rows need logits. kAll is for evaluation: it runs the output matrix with prompt kernels.
+enum class LogitRows : uint8_t { kNone, kLast, kAll };
+
+// One sequence's part of a step.
+struct SequenceStep {
+  std::span<const int32_t> tokens;   // new tokens, at least one
+  int64_t first_position = 0;        // of tokens[0]; the earlier positions are in the cache
+  const PageTable* pages = nullptr;  // has capacity for first_position + tokens.size()
+  Phase phase = Phase::kDecode;
+  LogitRows logits = LogitRows::kLast;
+};
+
+struct ModelLimits {
+  int64_t max_step_rows = 512;   // new tokens in one step, all sequences together
+  int64_t max_logit_rows = 512;  // rows with logits in one step
+  int64_t max_sequences = 16;
+};
+
+// Weights stay in the mapped checkpoint, which must outlive the model, as must the backend.
+class Model {
+ public:
+  // kUnimplemented for an unknown architecture; kDataLoss / kNotFound when a tensor is missing or has a wrong shape.
+  static Result<std::unique_ptr<Model>> Load(const Checkpoint& checkpoint, Backend& backend, const ModelLimits& limits);
+  // Reads and checks the configuration only.
+  static Result<ModelConfig> ReadConfig(const Checkpoint& checkpoint);
+  // Bytes of activations that a loaded model holds beside its weights.
+  static size_t ActivationBytes(const ModelConfig& config, const Backend& backend, const ModelLimits& limits);
+
+  virtual ~Model() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual const ModelLimits& limits() const = 0;
+
+  // Runs one step: writes the new keys and values to the sequences' pages, and the logits of the rows asked for, in
+  // order, to `logits` (rows asked for, vocab). Sequences of the prompt phase come first. kInvalidArgument when a token
+  // id, a limit or a page table does not fit. Allocates nothing.
+  virtual Status Forward(std::span<const SequenceStep> sequences, std::span<float> logits) = 0;
+};
+
+}  // namespace inkstone
