@@ -28,7 +28,8 @@ struct Rows {
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
-  DeviceBuffer(std::byte* data, size_t size) : data_(data), size_(size) {}
+  // Anonymous memory of this process; kResourceExhausted when the system has none.
+  static Result<DeviceBuffer> Map(size_t bytes);
   DeviceBuffer(DeviceBuffer&& other) noexcept;
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
   ~DeviceBuffer();
@@ -36,6 +37,8 @@ class DeviceBuffer {
   size_t size() const { return size_; }
 
  private:
+  DeviceBuffer(std::byte* data, size_t size) : data_(data), size_(size) {}
+
   std::byte* data_ = nullptr;
   size_t size_ = 0;
 };
@@ -81,6 +84,17 @@ struct SequenceRows {
   KvPages pages;
 };
 
+// The largest step that a model runs.
+struct BackendLimits {
+  int64_t max_rows = 0;       // of one step
+  int64_t max_sequences = 0;  // in one step
+  int64_t max_pages = 0;      // of one sequence
+  int64_t max_cols = 0;       // columns of the widest product
+  int heads_per_kv = 1;
+  int head_dim = 0;
+  int page_tokens = 0;
+};
+
 // Not thread-safe: one engine thread drives a backend. No operation allocates after Reserve.
 class Backend {
  public:
@@ -88,10 +102,10 @@ class Backend {
 
   virtual std::string_view name() const = 0;  // "cpu/avx512vnni"
   virtual Result<DeviceBuffer> Allocate(size_t bytes) = 0;
-  // Makes room for steps of up to `max_rows` rows and products with up to `max_cols` columns.
-  virtual Status Reserve(int64_t max_rows, int64_t max_cols) = 0;
+  // Makes room for steps within `limits`.
+  virtual Status Reserve(const BackendLimits& limits) = 0;
   // Bytes that Reserve takes.
-  virtual size_t ReserveBytes(int64_t max_rows, int64_t max_cols) const = 0;
+  virtual size_t ReserveBytes(const BackendLimits& limits) const = 0;
 
   // out[r] = decoded row tokens[r] of `table`. Token ids must be within the table.
   virtual void Embed(const WeightView& table, std::span<const int32_t> tokens, Rows out) = 0;

@@ -28,7 +28,9 @@ struct SequenceStep {
 struct ModelLimits {
   int64_t max_step_rows = 512;   // new tokens in one step, all sequences together
   int64_t max_logit_rows = 512;  // rows with logits in one step
-  int64_t max_sequences = 16;
+  int64_t max_sequences = 16;    // in one step
+  int64_t max_context = 8192;    // positions of one sequence
+  int page_tokens = 32;          // of the KV pages it will be given
 };
 
 // Weights stay in the mapped checkpoint, which must outlive the model, as must the backend.

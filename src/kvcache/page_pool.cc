@@ -1,0 +1,72 @@
+#include "kvcache/page_pool.h"
+
+#include <string>
+#include <utility>
+
+namespace inkstone {
+
+Result<PagePool> PagePool::Create(Backend& backend, const KvLayout& layout, int64_t pages) {
+  INK_ASSIGN_OR_RETURN(DeviceBuffer memory, backend.Allocate(layout.page_bytes() * static_cast<size_t>(pages)));
+  return PagePool(layout, std::move(memory), pages);
+}
+
+PagePool::PagePool(KvLayout layout, DeviceBuffer memory, int64_t pages)
+    : layout_(layout), memory_(std::move(memory)), references_(static_cast<size_t>(pages), 0) {
+  free_.reserve(static_cast<size_t>(pages));
+  for (int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<PageId>(page));
+}
+
+Result<PageId> PagePool::Allocate() {
+  if (free_.empty()) {
+    return ResourceExhausted("all " + std::to_string(total_pages()) + " pages of the KV cache are in use");
+  }
+  const PageId page = free_.back();
+  free_.pop_back();
+  references_[static_cast<size_t>(page)] = 1;
+  return page;
+}
+
+void PagePool::AddReference(PageId page) { ++references_[static_cast<size_t>(page)]; }
+
+void PagePool::Release(PageId page) {
+  if (--references_[static_cast<size_t>(page)] == 0) free_.push_back(page);
+}
+
+std::byte* PagePool::Keys(PageId page, int layer) const {
+  return memory_.data() + static_cast<size_t>(page) * layout_.page_bytes() +
+         static_cast<size_t>(layer) * 2 * layout_.block_bytes();
+}
+
+std::byte* PagePool::Values(PageId page, int layer) const { return Keys(page, layer) + layout_.block_bytes(); }
+
+PageTable::PageTable(PageTable&& other) noexcept : pool_(other.pool_), pages_(std::exchange(other.pages_, {})) {}
+
+PageTable& PageTable::operator=(PageTable&& other) noexcept {
+  std::swap(pool_, other.pool_);
+  std::swap(pages_, other.pages_);
+  return *this;
+}
+
+PageTable::~PageTable() { Clear(); }
+
+Status PageTable::Reserve(int64_t tokens) {
+  const int64_t wanted = pool_->layout().PagesFor(tokens) - static_cast<int64_t>(pages_.size());
+  if (wanted > pool_->free_pages()) {
+    return ResourceExhausted("the KV cache has " + std::to_string(pool_->free_pages()) + " free pages, needed " +
+                             std::to_string(wanted));
+  }
+  for (int64_t i = 0; i < wanted; ++i) {
+    INK_ASSIGN_OR_RETURN(const PageId page, pool_->Allocate());
+    pages_.push_back(page);
+  }
+  return Status::Ok();
+}
+
+void PageTable::Clear() {
+  for (const PageId page : pages_) pool_->Release(page);
+  pages_.clear();
+}
+
+int64_t PageTable::capacity() const { return static_cast<int64_t>(pages_.size()) * pool_->layout().page_tokens; }
+
+}  // namespace inkstone
