@@ -1,0 +1,205 @@
+#include "kernels/ref/ref.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/half.h"
+#include "kernels/q8.h"
+#include "quant/codec.h"
+
+namespace inkstone {
+namespace {
+
+ActivationFormat FormatFor(DType weight) { return IsFloat(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8; }
+
+// kF32: cols floats. kQ8: cols / 32 scales, then cols int8 values.
+size_t TokenBytes(ActivationFormat format, int64_t cols) {
+  const auto n = static_cast<size_t>(cols);
+  return format == ActivationFormat::kF32 ? n * sizeof(float) : n / kQ8Group * sizeof(float) + n;
+}
+
+size_t PackedBytes(ActivationFormat format, Phase, int64_t tokens, int64_t cols) {
+  return static_cast<size_t>(tokens) * TokenBytes(format, cols);
+}
+
+void QuantizeGroup(const float* x, float* scale, int8_t* q) {
+  float amax = 0;
+  for (int i = 0; i < kQ8Group; ++i) amax = std::max(amax, std::fabs(x[i]));
+  const bool zero = amax < kQ8Smallest;
+  *scale = zero ? 0.0f : amax / 127.0f;
+  const float inverse = zero ? 0.0f : 127.0f / amax;
+  for (int i = 0; i < kQ8Group; ++i)
+    q[i] = static_cast<int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.f, 127.f));
+}
+
+void Pack(ActivationFormat format, Phase, const float* x, int64_t x_stride, int64_t, int64_t cols, int64_t token_begin,
+          int64_t token_end, void* packed) {
+  const size_t bytes = TokenBytes(format, cols);
+  for (int64_t t = token_begin; t < token_end; ++t) {
+    const float* row = x + t * x_stride;
+    auto* out = static_cast<std::byte*>(packed) + static_cast<size_t>(t) * bytes;
+    if (format == ActivationFormat::kF32) {
+      std::memcpy(out, row, bytes);
+      continue;
+    }
+    for (int64_t g = 0; g < cols / kQ8Group; ++g) {
+      float scale;
+      int8_t q[kQ8Group];
+      QuantizeGroup(row + g * kQ8Group, &scale, q);
+      std::memcpy(out + g * static_cast<int64_t>(sizeof(float)), &scale, sizeof(float));
+      std::memcpy(out + cols / kQ8Group * static_cast<int64_t>(sizeof(float)) + g * kQ8Group, q, sizeof(q));
+    }
+  }
+}
+
+int64_t PackGrain(ActivationFormat, Phase) { return 1; }
+size_t MatMulScratchBytes(DType, Phase, int64_t cols) { return static_cast<size_t>(cols) * sizeof(float); }
+int64_t RowGrain(DType, Phase) { return 1; }
+
+double Dot(ActivationFormat format, const float* w, const std::byte* x, int64_t cols) {
+  double sum = 0;
+  for (int64_t i = 0; i < cols; ++i) {
+    double value;
+    if (format == ActivationFormat::kF32) {
+      float v;
+      std::memcpy(&v, x + i * 4, sizeof(v));
+      value = v;
+    } else {
+      float scale;
+      std::memcpy(&scale, x + i / kQ8Group * 4, sizeof(scale));
+      value = static_cast<double>(scale) * static_cast<int8_t>(x[cols / kQ8Group * 4 + i]);
+    }
+    sum += static_cast<double>(w[i]) * value;
+  }
+  return sum;
+}
+
+void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
+  const ActivationFormat format = FormatFor(op.w.dtype);
+  const size_t bytes = TokenBytes(format, op.w.cols);
+  auto* w = static_cast<float*>(scratch);  // one decoded row
+  for (int64_t r = row_begin; r < row_end; ++r) {
+    DecodeRow(op.w.dtype, op.w.row(r), op.w.cols, w);
+    for (int64_t t = 0; t < op.tokens; ++t) {
+      const auto* x = static_cast<const std::byte*>(op.activations) + static_cast<size_t>(t) * bytes;
+      float* y = op.y + t * op.y_stride + r;
+      double sum = Dot(format, w, x, op.w.cols);
+      if (op.bias != nullptr) sum += op.bias[r];
+      if (op.accumulate) sum += *y;
+      *y = static_cast<float>(sum);
+    }
+  }
+}
+
+float LoadKv(DType type, const std::byte* base, int64_t index) {
+  if (type == DType::kF32) {
+    float v;
+    std::memcpy(&v, base + index * 4, sizeof(v));
+    return v;
+  }
+  uint16_t h;
+  std::memcpy(&h, base + index * 2, sizeof(h));
+  return F16ToF32(h);
+}
+
+size_t AttentionScratchBytes(int, int head_dim, int) { return static_cast<size_t>(head_dim) * sizeof(double); }
+
+// One query head over positions 0 .. last: softmax with a running maximum (Milakov & Gimelshein 2018).
+void AttendOne(const AttentionOp& op, const float* q, int kv_head, int64_t last, double* acc, float* out) {
+  std::fill_n(acc, op.head_dim, 0.0);
+  double max = -std::numeric_limits<double>::infinity();
+  double total = 0;
+  for (int64_t p = 0; p <= last; ++p) {
+    const int64_t page = p / op.page_tokens;
+    const int64_t at = (kv_head * static_cast<int64_t>(op.page_tokens) + p % op.page_tokens) * op.head_dim;
+    double score = 0;
+    for (int d = 0; d < op.head_dim; ++d)
+      score += static_cast<double>(q[d]) * LoadKv(op.kv_type, op.k_pages[page], at + d);
+    score *= op.scale;
+    const double new_max = std::max(max, score);
+    const double shrink = std::exp(max - new_max);
+    const double weight = std::exp(score - new_max);
+    total = total * shrink + weight;
+    for (int d = 0; d < op.head_dim; ++d)
+      acc[d] = acc[d] * shrink + weight * LoadKv(op.kv_type, op.v_pages[page], at + d);
+    max = new_max;
+  }
+  for (int d = 0; d < op.head_dim; ++d) out[d] = static_cast<float>(acc[d] / total);
+}
+
+void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
+               void* scratch) {
+  const int group = op.heads / op.kv_heads;
+  for (int64_t t = token_begin; t < token_end; ++t) {
+    for (int h = kv_head_begin * group; h < kv_head_end * group; ++h) {
+      AttendOne(op, op.q + t * op.q_stride + h * op.head_dim, h / group, op.first_position + t,
+                static_cast<double*>(scratch), op.out + t * op.out_stride + h * op.head_dim);
+    }
+  }
+}
+
+void RmsNorm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows, int64_t cols, float* out,
+             int64_t out_stride) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const float* in = x + r * x_stride;
+    double sum = 0;
+    for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(in[i]) * in[i];
+    const double inverse = 1.0 / std::sqrt(sum / static_cast<double>(cols) + eps);
+    for (int64_t i = 0; i < cols; ++i) out[r * out_stride + i] = static_cast<float>(in[i] * inverse * weight[i]);
+  }
+}
+
+void Rope(float* x, int heads, int head_dim, const float* cos, const float* sin, bool interleaved) {
+  const int half = head_dim / 2;
+  for (int h = 0; h < heads; ++h, x += head_dim) {
+    for (int i = 0; i < half; ++i) {
+      float& a = interleaved ? x[2 * i] : x[i];
+      float& b = interleaved ? x[2 * i + 1] : x[i + half];
+      const float rotated = a * cos[i] - b * sin[i];
+      b = b * cos[i] + a * sin[i];
+      a = rotated;
+    }
+  }
+}
+
+void SiluMul(const float* gate, const float* up, int64_t count, float* out) {
+  for (int64_t i = 0; i < count; ++i) {
+    const double g = gate[i];
+    out[i] = static_cast<float>(g / (1.0 + std::exp(-g)) * up[i]);
+  }
+}
+
+void Store(const float* src, DType type, int64_t count, std::byte* dst) {
+  if (type == DType::kF32) {
+    std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const uint16_t h = F32ToF16(src[i]);
+    std::memcpy(dst + i * 2, &h, sizeof(h));
+  }
+}
+
+}  // namespace
+
+const KernelTable kRefKernels = {
+    .target = "ref",
+    .activation_format = FormatFor,
+    .packed_bytes = PackedBytes,
+    .pack = Pack,
+    .pack_grain = PackGrain,
+    .matmul_scratch_bytes = MatMulScratchBytes,
+    .row_grain = RowGrain,
+    .matmul = MatMul,
+    .attention_scratch_bytes = AttentionScratchBytes,
+    .attention = Attention,
+    .rms_norm = RmsNorm,
+    .rope = Rope,
+    .silu_mul = SiluMul,
+    .store = Store,
+    .decode_row = DecodeRow,
+};
+
+}  // namespace inkstone
