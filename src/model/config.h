@@ -42,4 +42,8 @@ struct ModelConfig {
   KvLayout KvLayoutFor(DType type) const { return {layers, kv_heads, head_dim, type}; }
 };
 
+// The part of a configuration that all decoder-only architectures name alike in GGUF: sizes, RoPE, context, vocabulary
+// (from the embedding's rows). Errors name file, key, expected, found.
+Result<ModelConfig> ReadDecoderConfig(const Checkpoint& checkpoint, const std::string& architecture);
+
 }  // namespace inkstone
