@@ -23,4 +23,11 @@ void EncodeRow(DType type, const float* src, int64_t elements, std::byte* dst);
 // Index of the first NaN or infinity, or -1.
 int64_t FirstNonFinite(const float* values, int64_t count);
 
+// Index of the first NaN or value whose magnitude is above `limit` (finite, >= 0), or -1.
+int64_t FirstBeyond(const float* values, int64_t count, float limit);
+
+// The largest magnitude that EncodeRow takes without a value or a block scale becoming infinite. CanEncode(type) must
+// hold.
+float EncodeLimit(DType type);
+
 }  // namespace inkstone

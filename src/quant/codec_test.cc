@@ -144,5 +144,28 @@ TEST(Codec, FindsTheFirstNonFiniteValue) {
   EXPECT_EQ(FirstNonFinite(values.data(), 1024), -1);
 }
 
+TEST(Codec, FindsTheFirstValueBeyondALimit) {
+  std::vector<float> values(3000, -65504.0f);
+  EXPECT_EQ(FirstBeyond(values.data(), 3000, 65504.0f), -1);
+  values[2999] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(FirstBeyond(values.data(), 3000, 65504.0f), 2999);
+  values[7] = -65505.0f;
+  EXPECT_EQ(FirstBeyond(values.data(), 3000, 65504.0f), 7);
+}
+
+TEST(Codec, ValuesUpToTheLimitDecodeToFiniteOnes) {
+  for (DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
+    std::vector<float> values(32, 0.0f);
+    values[0] = EncodeLimit(type);
+    values[1] = -EncodeLimit(type);
+    std::vector<std::byte> encoded(static_cast<size_t>(RowBytes(type, 32)));
+    std::vector<float> decoded(32);
+    EncodeRow(type, values.data(), 32, encoded.data());
+    DecodeRow(type, encoded.data(), 32, decoded.data());
+    EXPECT_EQ(FirstNonFinite(decoded.data(), 32), -1) << Info(type).name;
+    EXPECT_NEAR(decoded[0] / values[0], 1.0f, 0.15f) << Info(type).name;
+  }
+}
+
 }  // namespace
 }  // namespace inkstone

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/half.h"
 #include "quant/blocks.h"
@@ -120,18 +121,40 @@ void EncodeRow(DType type, const float* src, int64_t elements, std::byte* dst) {
   }
 }
 
-int64_t FirstNonFinite(const float* values, int64_t count) {
+float EncodeLimit(DType type) {
+  constexpr float kHalfMax = 65504.0f;
+  switch (type) {
+    case DType::kBF16:
+      return 0x1.fep127f;
+    case DType::kQ8_0:
+      return 127.0f * kHalfMax;
+    case DType::kQ4_0:
+      return 8.0f * kHalfMax;
+    case DType::kF16:
+    case DType::kQ4_1:
+      return kHalfMax;
+    default:
+      return std::numeric_limits<float>::max();
+  }
+}
+
+int64_t FirstBeyond(const float* values, int64_t count, float limit) {
   constexpr int64_t kChunk = 1024;
+  const int32_t limit_bits = static_cast<int32_t>(AbsBits(limit));  // NaN and infinity lie above every finite value
   for (int64_t begin = 0; begin < count; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, count);
     int32_t max = 0;  // a vector loop first: the search below runs only when there is something to find
     for (int64_t i = begin; i < end; ++i) max = std::max(max, static_cast<int32_t>(AbsBits(values[i])));
-    if (max < 0x7f800000) continue;
+    if (max <= limit_bits) continue;
     for (int64_t i = begin; i < end; ++i) {
-      if (AbsBits(values[i]) >= 0x7f800000u) return i;
+      if (static_cast<int32_t>(AbsBits(values[i])) > limit_bits) return i;
     }
   }
   return -1;
+}
+
+int64_t FirstNonFinite(const float* values, int64_t count) {
+  return FirstBeyond(values, count, std::numeric_limits<float>::max());
 }
 
 }  // namespace inkstone
