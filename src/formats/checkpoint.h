@@ -45,6 +45,9 @@ class Checkpoint {
   const TensorInfo* Find(std::string_view name) const;
   // kNotFound with the checkpoint's path when the tensor is missing.
   Result<const TensorInfo*> Require(std::string_view name) const;
+  // The tensor's mapped bytes. In a GGUF they are aligned to 8 bytes or more (normally 32); a Hugging Face file
+  // promises no alignment. Row-major, values in the file's order: of a Llama model's attn_q and attn_k, a GGUF has the
+  // rows of each head interleaved for its RoPE, a Hugging Face folder has them in halves.
   std::span<const std::byte> Data(const TensorInfo& tensor) const;
   std::span<const MappedFile> files() const { return files_; }
   uint64_t tensor_bytes() const;  // sum over tensors
@@ -53,6 +56,8 @@ class Checkpoint {
   friend class GgufReader;
   friend class HfFolderReader;
   Checkpoint() = default;
+  // Fills index_; kDataLoss when a name occurs twice.
+  Status BuildIndex();
 
   CheckpointKind kind_ = CheckpointKind::kGguf;
   std::string path_;

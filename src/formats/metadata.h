@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -77,7 +78,8 @@ class Metadata {
   Result<bool> GetBoolOr(std::string_view key, bool fallback) const;
   Result<std::string_view> GetStringOr(std::string_view key, std::string_view fallback) const;
 
-  // Appends or replaces. Set* copy strings into storage owned here; SetView keeps views that must outlive this object.
+  // Appends or replaces. Keys are copied into storage owned here, and so are the strings of Set*; SetView keeps the
+  // value's views, which must outlive this object.
   void SetU32(std::string_view key, uint32_t value);
   void SetF32(std::string_view key, float value);
   void SetBool(std::string_view key, bool value);
@@ -86,7 +88,7 @@ class Metadata {
   void SetI32s(std::string_view key, std::span<const int32_t> values);
   void SetView(std::string_view key, MetaValue value);
   void Erase(std::string_view key);
-  // A copy whose strings still view the same storage, which the caller keeps alive.
+  // A copy that shares the strings owned here; what SetView left views to (a mapped file) the caller keeps alive.
   Metadata ShallowCopy() const;
 
  private:
@@ -94,6 +96,7 @@ class Metadata {
 
   std::string source_;
   std::vector<Entry> entries_;
+  std::unordered_map<std::string_view, size_t> index_;  // key -> position in entries_
   std::shared_ptr<std::deque<std::string>> storage_ = std::make_shared<std::deque<std::string>>();
 };
 
