@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+"""Writes tests/hostile/formats: damaged and malicious model files, and for each the words its error must contain.
+
+    tools/make_hostile_corpus.py [OUT]
+
+expected.tsv has one line per case: path, tab, words. A folder is opened as a Hugging Face folder, a file as a GGUF.
+The output is committed; run this again after adding a case. Needs only Python's standard library.
+"""
+import json
+import pathlib
+import shutil
+import struct
+import sys
+
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+HUGE = 2**64 - 1
+
+
+def u32(value):
+    return struct.pack("<I", value)
+
+
+def u64(value):
+    return struct.pack("<Q", value)
+
+
+def text(value):
+    data = value if isinstance(value, bytes) else value.encode()
+    return u64(len(data)) + data
+
+
+def string_key(key, value):
+    return text(key) + u32(STRING) + text(value)
+
+
+def u32_key(key, value):
+    return text(key) + u32(U32) + u32(value)
+
+
+def tensor(name, dims, dtype=0, offset=0):
+    return text(name) + u32(len(dims)) + b"".join(u64(d) for d in dims) + u32(dtype) + u64(offset)
+
+
+def gguf(keys=(), tensors=(), data=b"", version=3, key_count=None, tensor_count=None, align=32):
+    out = b"GGUF" + u32(version)
+    out += u64(len(tensors) if tensor_count is None else tensor_count)
+    out += u64(len(keys) if key_count is None else key_count)
+    out += b"".join(keys) + b"".join(tensors)
+    return out + b"\0" * (-len(out) % align) + data
+
+
+ARCH = string_key("general.architecture", "qwen3")
+
+
+def gguf_cases():
+    z = bytes
+    yield "magic", b"GGML" + u32(3) + z(64), 'magic at offset 0: expected "GGUF", found "GGML"'
+    yield "short-magic", b"GG", "magic at offset 0: expected 4 more bytes, found 2"
+    yield "short-header", b"GGUF" + u32(3) + u64(0), "metadata key count at offset 16: expected 8 more bytes"
+    yield "big-endian", b"GGUF" + struct.pack(">I", 3) + z(64), "big-endian"
+    yield "version-1", gguf(version=1), "version at offset 4: expected 2 or 3, found 1"
+    yield "version-99", gguf(version=99), "expected 2 or 3, found 99"
+    yield "version-0", gguf(version=0), "expected 2 or 3, found 0"
+    yield "tensor-count", gguf(tensor_count=HUGE), "tensor count at offset 8: expected at most"
+    yield "tensor-count-more", gguf([ARCH], [tensor("a", [8])], z(32), tensor_count=2), "tensor name"
+    yield "key-count", gguf(key_count=HUGE), "metadata key count at offset 16: expected at most"
+    yield "key-count-more", gguf([ARCH] * 1, key_count=3, data=z(200)), "metadata key"
+    yield "key-empty", gguf([string_key("", "x")]), "expected a length from 1 to 65535, found 0"
+    yield "key-twice", gguf([ARCH, ARCH]), 'expected unique keys, found "general.architecture" twice'
+    yield "key-length", gguf([u64(HUGE) + z(32)]), "expected a length of at most"
+    yield "key-length-wraps", gguf([u64(2**63) + z(32)]), "expected a length of at most"
+    yield "key-too-long", gguf([string_key("k" * 65536, "x")]), "found 65536"
+    yield "value-type", gguf([text("k") + u32(13) + u64(0)]), 'type of "k" at offset 33: expected a value type'
+    yield "value-cut", b"GGUF" + u32(3) + u64(0) + u64(1) + text("key") + u32(U64) + z(3), "expected 8 more bytes, found 3"
+    yield "bool", gguf([text("k") + u32(BOOL) + b"\2"]), "expected a bool, 0 or 1, found 2"
+    yield "u64-range", gguf([text("k") + u32(U64) + u64(2**63)]), "expected a number below 2^63"
+    yield "string-length", gguf([text("k") + u32(STRING) + u64(HUGE)]), 'value of "k"'
+    yield "array-nested", gguf([text("k") + u32(ARRAY) + u32(ARRAY) + u64(1) + u32(U8) + u64(0)]), "nested array"
+    yield "array-type", gguf([text("k") + u32(ARRAY) + u32(77) + u64(0)]), "array type"
+    yield "array-length", gguf([text("k") + u32(ARRAY) + u32(U8) + u64(HUGE)]), "array length"
+    yield "array-length-wraps", gguf([text("k") + u32(ARRAY) + u32(F64) + u64(2**61)], data=z(64)), "array length"
+    yield "array-strings", gguf([text("k") + u32(ARRAY) + u32(STRING) + u64(2**60)], data=z(64)), "array length"
+    yield "array-string-cut", gguf([text("k") + u32(ARRAY) + u32(STRING) + u64(2) + text("a") + u64(1 << 40)]), \
+        "string element"
+    yield "array-bool", gguf([text("k") + u32(ARRAY) + u32(BOOL) + u64(2) + b"\1\7"]), "found 7"
+    for value in (0, 1, 3, 4, 48, 2**31):
+        yield f"alignment-{value}", gguf([u32_key("general.alignment", value)]), "general.alignment: expected a power of"
+    yield "alignment-type", gguf([string_key("general.alignment", "32")]), "expected an integer, found string"
+    yield "tensor-name-empty", gguf([], [tensor("", [8])], z(32)), "expected a length from 1 to 64, found 0"
+    yield "tensor-name-long", gguf([], [tensor("n" * 65, [8])], z(32)), "found 65"
+    yield "tensor-twice", gguf([], [tensor("a", [8]), tensor("a", [8], 0, 32)], z(64)), '"a": expected unique names'
+    yield "dims-0", gguf([], [tensor("a", [])], z(64)), "expected 1 to 4, found 0"
+    yield "dims-5", gguf([], [tensor("a", [1] * 5)], z(64)), "expected 1 to 4, found 5"
+    yield "dims-huge", gguf([], [text("a") + u32(2**32 - 1)], z(64)), "expected 1 to 4, found 4294967295"
+    yield "dim-0", gguf([], [tensor("a", [8, 0])], z(64)), 'dimension of "a"'
+    yield "dim-negative", gguf([], [tensor("a", [HUGE])], z(64)), 'dimension of "a"'
+    yield "dims-overflow", gguf([], [tensor("a", [2**40, 2**40])], z(64)), "overflows"
+    yield "bytes-overflow", gguf([], [tensor("a", [2**40, 2**21])], z(64)), "overflows"
+    yield "block", gguf([], [tensor("a", [33], 2)], z(64)), "multiple of 32 elements for type Q4_0, found 33"
+    yield "block-outer", gguf([], [tensor("a", [8, 32], 8)], z(512)), "multiple of 32 elements for type Q8_0, found 8"
+    yield "block-k", gguf([], [tensor("a", [128], 12)], z(512)), "multiple of 256 elements for type Q4_K, found 128"
+    for number, name in ((17, "IQ2_XS"), (9, "Q8_1"), (34, "TQ1_0"), (39, "MXFP4"), (27, "I64"), (4, "Q4_2 (removed")):
+        yield f"type-{number}", gguf([], [tensor("a", [256], number)], z(512)), f"found {name}"
+    yield "type-unknown", gguf([], [tensor("a", [256], 1000)], z(512)), "found the unknown number 1000"
+    yield "offset-unaligned", gguf([], [tensor("a", [8], 0, 16)], z(64)), "multiple of 32, found 16"
+    yield "offset-outside", gguf([], [tensor("a", [8], 0, 64)], z(64)), "truncated or damaged"
+    yield "offset-huge", gguf([], [tensor("a", [8], 0, HUGE - 31)], z(64)), "truncated or damaged"
+    yield "data-cut", gguf([], [tensor("a", [8])], z(31)), "truncated or damaged"
+    yield "data-none", gguf([], [tensor("a", [8])])[:-7], "truncated or damaged"
+    yield "overlap", gguf([], [tensor("a", [16]), tensor("b", [8], 0, 32)], z(64)), "overlap"
+    yield "overlap-same", gguf([], [tensor("a", [8]), tensor("b", [8])], z(64)), "overlap"
+    yield "split-alone", gguf([text("split.count") + u32(U16) + b"\3\0"]), "split.count is 3"
+    yield "split-negative", gguf([text("split.count") + u32(I32) + u32(2**32 - 5)]), "expected 1 to 99999, found -5"
+    yield "split-type", gguf([string_key("split.count", "3")]), "expected an integer, found string"
+    yield "name-escapes", gguf([], [tensor(b"\x1b[31m\xff", [8], 1000)], z(64)), '\\x1b[31m\\xff'
+
+
+CONFIG = {
+    "model_type": "qwen3", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 4, "intermediate_size": 8, "max_position_embeddings": 64, "vocab_size": 4,
+    "rms_norm_eps": 1e-6, "rope_theta": 1e6, "hidden_act": "silu", "tie_word_embeddings": True,
+}
+
+
+def container(header, data=b"", length=None):
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return u64(len(raw) if length is None else length) + raw + data
+
+
+def entry(shape, begin, end, dtype="BF16"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+EMBED = "model.embed_tokens.weight"
+NORM = "model.norm.weight"
+GOOD = container({EMBED: entry([4, 8], 0, 64), NORM: entry([8], 64, 80)}, bytes(80))
+
+
+def safetensors_cases():
+    z = bytes
+    yield "short", b"\0\0\0", "header length at offset 0: expected 8 bytes, found 3"
+    yield "length", container({}, length=HUGE), "header length at offset 0"
+    yield "length-0", container({}, length=0), "found 0"
+    yield "length-past-end", container({}, length=3), "expected 2 to 2, found 3"
+    yield "not-json", container(b"{]}   "), "header: JSON at offset"
+    yield "not-object", container(b"[1,2,3]"), "expected a JSON object, found an array of 3"
+    yield "trailing", container(b'{} {}'), "header: JSON"
+    yield "deep", container(b'{"a":' + b"[" * 1000 + b"]" * 1000 + b"}"), "header: JSON"
+    yield "utf8", container(b'{"\xff\xfe": 1}'), "header: JSON"
+    yield "twice", container(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},'
+                             b'"\\u0061":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}', z(8)), '"a" twice'
+    yield "field-twice", container(b'{"a":{"dtype":"F32","dtype":"F16","shape":[1],"data_offsets":[0,4]}}', z(4)), \
+        '"dtype" twice'
+    yield "entry-type", container({EMBED: [1]}), "expected an object, found an array of 1"
+    yield "dtype-missing", container({EMBED: {"shape": [1], "data_offsets": [0, 4]}}, z(4)), "dtype: expected a string"
+    for dtype in ("I8", "F64", "F8_E4M3", "bf16"):
+        yield f"dtype-{dtype}", container({EMBED: entry([1], 0, 4, dtype)}, z(4)), \
+            f'dtype: expected F32, F16 or BF16, found "{dtype}"'
+    yield "shape-missing", container({EMBED: {"dtype": "F32", "data_offsets": [0, 4]}}, z(4)), "shape: expected an array"
+    yield "shape-negative", container({EMBED: entry([-1], 0, 4)}, z(4)), "one is -1"
+    yield "shape-float", container(b'{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}', z(4)), "shape: expected"
+    yield "shape-zero", container({EMBED: entry([0, 8], 0, 0)}), "expected dimensions from 1"
+    yield "shape-huge", container({EMBED: entry([2**63], 0, 4)}, z(4)), "shape: expected"
+    yield "shape-overflow", container({EMBED: entry([2**40, 2**40], 0, 4)}, z(4)), "overflows"
+    yield "shape-5", container({EMBED: entry([1] * 5, 0, 2)}, z(2)), "0 to 4 integers"
+    yield "offsets-missing", container({EMBED: {"dtype": "F32", "shape": [1]}}, z(4)), "data_offsets: expected"
+    yield "offsets-one", container({EMBED: {"dtype": "F32", "shape": [1], "data_offsets": [0]}}, z(4)), "2 to 2 integers"
+    yield "offsets-reversed", container({EMBED: entry([2], 4, 0)}, z(4)), "expected begin <= end <= 4, found [4, 0]"
+    yield "offsets-outside", container({EMBED: entry([4], 0, 8)}, z(4)), "expected begin <= end <= 4, found [0, 8]"
+    yield "offsets-size", container({EMBED: entry([4], 0, 6)}, z(6)), "expected 8 bytes for BF16 [4], found 6"
+    yield "overlap", container({EMBED: entry([4], 0, 8), NORM: entry([4], 4, 12)}, z(12)), "overlap"
+    yield "hole", container({EMBED: entry([4], 0, 8), NORM: entry([4], 12, 20)}, z(20)), "hole"
+    yield "hole-start", container({EMBED: entry([4], 4, 12)}, z(12)), "hole"
+    yield "tail", container({EMBED: entry([4], 0, 8)}, z(12)), "expected the last tensor to end the file"
+    yield "name-unknown", container({"model.vision.weight": entry([4], 0, 8)}, z(8)), '"model.vision.weight"'
+    yield "name-layer", container({"model.layers.1.mlp.up_proj.weight": entry([4], 0, 8)}, z(8)), \
+        "model with 1 layers"
+    yield "name-layer-zero", container({"model.layers.00.mlp.up_proj.weight": entry([4], 0, 8)}, z(8)), "layers.00"
+    yield "name-layer-huge", container({"model.layers.99999999999.mlp.up_proj.weight": entry([4], 0, 8)}, z(8)), \
+        "99999999999"
+
+
+def config_cases():
+    def change(**fields):
+        return json.dumps({**CONFIG, **fields}).encode()
+
+    def without(key):
+        return json.dumps({k: v for k, v in CONFIG.items() if k != key}).encode()
+
+    yield "not-json", b"model_type: qwen3", "config.json: JSON at offset 0"
+    yield "not-object", b"[]", "config.json: expected a JSON object"
+    yield "deep", b'{"a":' * 100 + b"1" + b"}" * 100, "config.json: JSON"
+    yield "twice", b'{"model_type":"qwen3","model_type":"llama"}', '"model_type" twice'
+    yield "empty-object", b"{}", "model_type: expected a string, found nothing"
+    yield "arch-type", change(model_type=3), "model_type: expected a string, found 3"
+    yield "arch-other", change(model_type="mamba"), 'found "mamba"'
+    yield "moe", change(num_experts=128), "num_experts: expected a dense model, found 128"
+    yield "activation", change(hidden_act="gelu"), 'hidden_act: expected "silu", found "gelu"'
+    yield "window", change(use_sliding_window=True, sliding_window=4096), "use_sliding_window: expected false"
+    yield "window-layers", change(layer_types=["sliding_attention"]), '"sliding_attention"'
+    yield "quantized", change(quantization_config={"bits": 4}), "quantization_config: expected a model in 32 or 16 bits"
+    for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size",
+                "max_position_embeddings"):
+        yield f"{key}-missing", without(key), f"{key}: expected an integer from 1 to"
+        yield f"{key}-zero", change(**{key: 0}), "found 0"
+        yield f"{key}-negative", change(**{key: -5}), f"{key}: expected an integer from 1 to"
+        yield f"{key}-huge", change(**{key: 2**62}), "found 4611686018427387904"
+        yield f"{key}-text", change(**{key: "8"}), f'{key}: expected an integer from 1 to'
+        yield f"{key}-float", change(**{key: 8.5}), f"{key}: expected an integer from 1 to"
+    yield "u64", change(hidden_size=2**64 - 1), "hidden_size: expected an integer"
+    yield "kv-heads", change(num_attention_heads=4, num_key_value_heads=3), "a divisor of num_attention_heads (4), found 3"
+    yield "kv-heads-more", change(num_key_value_heads=4), "a divisor of num_attention_heads (2), found 4"
+    yield "head-dim-odd", change(head_dim=3), "head_dim: expected an even number, found 3"
+    yield "head-dim-derived", json.dumps({**{k: v for k, v in CONFIG.items() if k != "head_dim"}, "model_type": "llama",
+                                          "hidden_size": 9}).encode(), "hidden_size: expected an even multiple"
+    yield "epsilon-negative", change(rms_norm_eps=-1e-6), "rms_norm_eps: expected a number"
+    yield "epsilon-huge", change(rms_norm_eps=1e300), "rms_norm_eps: expected a number"
+    yield "theta-zero", change(rope_theta=0), "rope_theta: expected a number"
+    yield "theta-infinite", json.dumps(CONFIG).replace("1000000.0", "1e999").encode(), "config.json"
+    yield "rope-type", change(rope_scaling={"rope_type": "dynamic", "factor": 2.0}), 'rope_scaling.rope_type: expected'
+    yield "rope-array", change(rope_scaling=[1]), "rope_scaling: expected an object"
+    yield "rope-factor", change(rope_scaling={"type": "yarn", "factor": 0.5}), "rope_scaling.factor: expected a number"
+    yield "rope-factor-missing", change(rope_scaling={"type": "linear"}), "rope_scaling.factor: expected a number"
+    yield "rope-llama3", change(rope_parameters={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 4.0,
+                                                 "high_freq_factor": 1.0}), "rope_parameters.high_freq_factor: expected"
+    yield "rope-parameters-theta", change(rope_parameters={"rope_theta": -1.0}), "rope_parameters.rope_theta: expected"
+    yield "tied-type", change(tie_word_embeddings="yes"), "tie_word_embeddings: expected true or false"
+    yield "untied", change(tie_word_embeddings=False), '"lm_head.weight": expected'
+
+
+def index_cases():
+    def index(weight_map):
+        return json.dumps({"metadata": {}, "weight_map": weight_map}).encode()
+
+    both = {EMBED: "a.safetensors", NORM: "a.safetensors"}
+    yield "no-map", b"{}", "weight_map: expected an object"
+    yield "map-type", b'{"weight_map":[]}', "weight_map: expected an object, found an array"
+    yield "map-empty", index({}), "weight_map: expected an object"
+    yield "twice", (b'{"weight_map":{"model.norm.weight":"a.safetensors","model.norm.weight":"b.safetensors"}}'), "twice"
+    for name, shard in (("parent", "../a.safetensors"), ("absolute", "/etc/a.safetensors"), ("folder", "x/a.safetensors"),
+                        ("backslash", "..\\a.safetensors"), ("nul", "a\0.safetensors"), ("hidden", ".safetensors"),
+                        ("itself", "model.safetensors.index.json"), ("other", "config.json"), ("empty", "")):
+        yield f"shard-{name}", index({EMBED: shard}), "expected a plain file name"
+    yield "shard-number", index({EMBED: 1}), "expected a plain file name"
+    yield "shard-missing", index({**both, "model.layers.0.mlp.up_proj.weight": "gone.safetensors"}), \
+        "gone.safetensors: expected tensors in safetensors format, found no such file"
+    yield "tensor-missing", index({**both, "model.layers.0.mlp.up_proj.weight": "a.safetensors"}), \
+        "expected it in a.safetensors, found no such tensor there"
+    yield "tensor-unlisted", index({EMBED: "a.safetensors"}), 'expected an entry for "model.norm.weight"'
+    yield "tensor-elsewhere", index({EMBED: "a.safetensors", NORM: "b.safetensors"}), \
+        "expected a.safetensors, which holds it, found b.safetensors"
+
+
+def main():
+    root = pathlib.Path(__file__).resolve().parent.parent
+    out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests/hostile/formats"
+    shutil.rmtree(out, ignore_errors=True)
+    expected = []
+
+    def put(path, data):
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (out / path).write_bytes(data)
+
+    def case(path, words):
+        assert "\t" not in words and "\n" not in words
+        expected.append(f"{path}\t{words}\n")
+
+    good_config = json.dumps(CONFIG).encode()
+    for name, data, words in gguf_cases():
+        put(f"gguf/{name}.gguf", data)
+        case(f"gguf/{name}.gguf", words)
+    for name, data, words in safetensors_cases():
+        put(f"safetensors/{name}/model.safetensors", data)
+        put(f"safetensors/{name}/config.json", good_config)
+        case(f"safetensors/{name}", words)
+    for name, data, words in config_cases():
+        put(f"config/{name}/config.json", data)
+        put(f"config/{name}/model.safetensors", GOOD)
+        case(f"config/{name}", words)
+    for name, data, words in index_cases():
+        put(f"index/{name}/model.safetensors.index.json", data)
+        put(f"index/{name}/config.json", good_config)
+        put(f"index/{name}/a.safetensors", GOOD)
+        if name == "tensor-elsewhere":
+            put(f"index/{name}/b.safetensors", container({"model.layers.0.mlp.up_proj.weight": entry([4], 0, 8)}, bytes(8)))
+        case(f"index/{name}", words)
+    put("folder/no-config/model.safetensors", GOOD)
+    case("folder/no-config", "config.json: expected the config of a Hugging Face model, found no such file")
+    put("folder/no-weights/config.json", good_config)
+    case("folder/no-weights", "expected model.safetensors or model.safetensors.index.json, found neither")
+    put("folder/generation/config.json", good_config)
+    put("folder/generation/generation_config.json", b'{"temperature": -1}')
+    put("folder/generation/model.safetensors", GOOD)
+    case("folder/generation", "generation_config.json: temperature: expected a number from 0 to 100, found -1")
+    (out / "expected.tsv").write_text("".join(expected))
+
+
+if __name__ == "__main__":
+    main()
