@@ -1,0 +1,32 @@
+#include "cli/command.h"
+
+#include <string>
+
+#include "core/cpu_info.h"
+#include "kernels/kernels.h"
+
+namespace inkstone {
+namespace {
+
+std::string CheckTarget(const std::string& name) {
+  const Status status = SelectKernels(name, DetectCpuFeatures()).status();
+  return status.ok() ? "" : status.message();
+}
+
+}  // namespace
+
+void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model) {
+  if (with_model) {
+    command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or a name in the local model folder")
+        ->required();
+  }
+  command->add_option("--threads", options->threads, "Threads; default: the physical cores that this process may use")
+      ->check(CLI::Range(1, 1024));
+  command
+      ->add_option("--cpu", options->cpu, "Kernels to use: ref, avx2, avx512vnni; default: the best that the CPU has")
+      ->envname("INKSTONE_CPU")
+      ->check(CheckTarget);
+  command->add_flag("--json", options->json, "Report as JSON on standard output");
+}
+
+}  // namespace inkstone

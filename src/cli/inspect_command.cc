@@ -1,0 +1,167 @@
+// inkstone inspect: what a model file holds and what it needs.
+#include <algorithm>
+#include <cstdio>
+#include <map>
+
+#include "cli/command.h"
+#include "cli/model_path.h"
+#include "core/units.h"
+#include "model/model.h"
+#include "server/json_writer.h"
+
+namespace inkstone {
+namespace {
+
+struct InspectOptions : CommonOptions {
+  int64_t context = 8192;
+  bool tensors = false;
+};
+
+void Declare(CLI::App* command, InspectOptions* o) {
+  AddCommonOptions(command, o);
+  command->add_option("--context", o->context, "Tokens to compute the KV cache for")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  command->add_flag("--tensors", o->tensors, "List every tensor");
+  command->footer("Example:\n  inkstone inspect qwen3-4b.gguf --tensors");
+}
+
+struct TypeTotal {
+  int64_t tensors = 0;
+  int64_t elements = 0;
+  uint64_t bytes = 0;
+};
+
+int64_t Elements(const TensorInfo& tensor) {
+  int64_t n = 1;
+  for (const int64_t size : tensor.shape) n *= size;
+  return n;
+}
+
+std::string ShapeText(const TensorInfo& tensor) {
+  std::string text;
+  for (const int64_t size : tensor.shape) text += (text.empty() ? "" : " x ") + std::to_string(size);
+  return text;
+}
+
+// One value as a person reads it: long arrays by their length, long texts by their beginning.
+std::string ValueText(const MetaValue& value) {
+  if (const auto* n = std::get_if<int64_t>(&value.value)) return std::to_string(*n);
+  if (const auto* b = std::get_if<bool>(&value.value)) return *b ? "true" : "false";
+  if (const auto* d = std::get_if<double>(&value.value)) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.9g", *d);
+    return text;
+  }
+  if (const auto* a = std::get_if<MetaArray>(&value.value)) return "[" + std::to_string(a->size()) + " values]";
+  const std::string_view text = std::get<std::string_view>(value.value);
+  constexpr size_t kMaxBytes = 60;
+  std::string line = ValidUtf8(text.substr(0, kMaxBytes));
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return text.size() > kMaxBytes ? line + "... (" + std::to_string(text.size()) + " bytes)" : line;
+}
+
+struct Summary {
+  std::map<std::string_view, TypeTotal> types;
+  int64_t parameters = 0;
+  uint64_t bytes = 0;
+};
+
+Summary Summarize(const Checkpoint& checkpoint) {
+  Summary s;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    TypeTotal& total = s.types[Info(tensor.dtype).name];
+    ++total.tensors;
+    total.elements += Elements(tensor);
+    total.bytes += tensor.bytes;
+    s.parameters += Elements(tensor);
+    s.bytes += tensor.bytes;
+  }
+  return s;
+}
+
+uint64_t KvBytes(const ModelConfig& config, DType type, int64_t context) {
+  const KvLayout layout = config.KvLayoutFor(type);
+  return layout.page_bytes() * static_cast<uint64_t>(layout.PagesFor(context));
+}
+
+void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const InspectOptions& o) {
+  const Summary s = Summarize(checkpoint);
+  JsonWriter json;
+  json.BeginObject()
+      .Field("path", checkpoint.path())
+      .Field("architecture", config.architecture)
+      .Field("name", config.name);
+  json.Field("parameters", s.parameters)
+      .Field("tensor_bytes", s.bytes)
+      .Field("layers", config.layers)
+      .Field("hidden", config.hidden);
+  json.Field("intermediate", config.intermediate).Field("heads", config.heads).Field("kv_heads", config.kv_heads);
+  json.Field("head_dim", config.head_dim).Field("vocabulary", config.vocab).Field("trained_context", config.context);
+  json.Field("context", o.context).Field("kv_bytes_f16", KvBytes(config, DType::kF16, o.context));
+  json.Key("types").BeginObject();
+  for (const auto& [name, total] : s.types) {
+    json.Key(name)
+        .BeginObject()
+        .Field("tensors", total.tensors)
+        .Field("elements", total.elements)
+        .Field("bytes", total.bytes)
+        .EndObject();
+  }
+  json.EndObject().Key("metadata").BeginObject();
+  for (const Metadata::Entry& entry : checkpoint.metadata().entries())
+    json.Field(ValidUtf8(entry.key), ValueText(entry.value));
+  json.EndObject().Key("tensors").BeginArray();
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    json.BeginObject().Field("name", tensor.name).Field("type", Info(tensor.dtype).name).Key("shape").BeginArray();
+    for (const int64_t size : tensor.shape) json.Value(size);
+    json.EndArray().Field("bytes", tensor.bytes).EndObject();
+  }
+  std::puts(json.EndArray().EndObject().Take().c_str());
+}
+
+void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const InspectOptions& o) {
+  const Summary s = Summarize(checkpoint);
+  std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n", checkpoint.path().c_str(),
+              config.architecture.c_str(), static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
+              8.0 * static_cast<double>(s.bytes) / static_cast<double>(s.parameters));
+  std::printf(
+      "%d layers, hidden %d, intermediate %d, %d heads and %d KV heads of %d, vocabulary %d, trained for %lld "
+      "tokens\n\n",
+      config.layers, config.hidden, config.intermediate, config.heads, config.kv_heads, config.head_dim, config.vocab,
+      static_cast<long long>(config.context));
+  std::printf("%-8s %8s %10s\n", "type", "tensors", "size");
+  for (const auto& [name, total] : s.types) {
+    std::printf("%-8s %8lld %10s\n", std::string(name).c_str(), static_cast<long long>(total.tensors),
+                FormatBytes(total.bytes).c_str());
+  }
+  std::printf("\nwith %lld tokens of context: weights %s + KV cache %s (F16) = %s, and about 0.2 GB to run\n\n",
+              static_cast<long long>(o.context), FormatBytes(s.bytes).c_str(),
+              FormatBytes(KvBytes(config, DType::kF16, o.context)).c_str(),
+              FormatBytes(s.bytes + KvBytes(config, DType::kF16, o.context)).c_str());
+  for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
+    std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
+  }
+  if (!o.tensors) return;
+  std::printf("\n");
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    std::printf("%-32s %-7s %18s %10s\n", tensor.name.c_str(), std::string(Info(tensor.dtype).name).c_str(),
+                ShapeText(tensor).c_str(), FormatBytes(tensor.bytes).c_str());
+  }
+}
+
+Status Run(const InspectOptions& o) {
+  INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
+  INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
+  INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(checkpoint));
+  o.json ? PrintJson(checkpoint, config, o) : PrintText(checkpoint, config, o);
+  return Status::Ok();
+}
+
+}  // namespace
+
+void AddInspectCommand(CLI::App* app, CommandBody* body) {
+  AddCommand<InspectOptions>(app, body, "inspect", "Show metadata, tensors, types and memory needs", Declare, Run);
+}
+
+}  // namespace inkstone

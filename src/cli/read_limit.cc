@@ -1,0 +1,57 @@
+#include "cli/read_limit.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+
+#include "backends/backend.h"
+#include "core/memory_info.h"
+
+namespace inkstone {
+namespace {
+
+constexpr size_t kBufferBytes = size_t{1} << 30;
+constexpr int kPasses = 4;
+constexpr size_t kPrefetchBytes = 4096;
+
+// Sums 64-byte lines in eight independent lanes; the compiler makes the widest loads of each clone's target of it.
+#if defined(__x86_64__)
+__attribute__((target_clones("avx512f", "avx2", "default")))
+#endif
+uint64_t
+SumLines(const uint64_t* data, size_t words) {
+  uint64_t lanes[32] = {};
+  for (size_t i = 0; i + 32 <= words; i += 32) {
+    for (size_t line = 0; line < 32; line += 8) {
+      __builtin_prefetch(reinterpret_cast<const char*>(data + i + line) + kPrefetchBytes);
+    }
+    for (size_t lane = 0; lane < 32; ++lane) lanes[lane] += data[i + lane];
+  }
+  uint64_t sum = 0;
+  for (const uint64_t lane : lanes) sum += lane;
+  return sum;
+}
+
+}  // namespace
+
+double MeasureReadLimit(ThreadPool* threads) {
+  const size_t bytes = std::min<size_t>(kBufferBytes, GetMemoryInfo().available / 4) / (size_t{1} << 20) << 20;
+  auto buffer = DeviceBuffer::Map(bytes);
+  if (!buffer.ok() || bytes == 0) return 0;
+  std::memset(buffer->data(), 1, bytes);
+  const uint64_t* words = reinterpret_cast<const uint64_t*>(buffer->data());
+  const size_t share = bytes / 8 / static_cast<size_t>(threads->size());
+  std::atomic<uint64_t> sink{0};
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    const auto start = std::chrono::steady_clock::now();
+    threads->Run([&](int t) { sink += SumLines(words + share * static_cast<size_t>(t), share); });
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(bytes) * 1e-9 / elapsed.count());
+  }
+  return sink.load() == 0 ? 0 : best;
+}
+
+}  // namespace inkstone

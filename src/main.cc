@@ -1,0 +1,41 @@
+// The program: parses the command line and runs one command.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <iostream>
+
+#include "cli/command.h"
+#include "core/version.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"Inkstone compresses language models until they fit, and serves them on the computer you have.",
+               "inkstone"};
+  app.set_version_flag("--version", std::string("inkstone ") + inkstone::kVersion);
+  app.require_subcommand(1);
+  app.footer(
+      "Examples:\n"
+      "  inkstone compress Qwen3-4B-Instruct-2507/ -o qwen3-4b.gguf --preset int8\n"
+      "  inkstone serve qwen3-4b.gguf\n"
+      "  inkstone run qwen3-4b.gguf -p \"Write a haiku about ink\"\n"
+      "'inkstone COMMAND --help' explains a command.");
+
+  inkstone::CommandBody body;
+  inkstone::AddServeCommand(&app, &body);
+  inkstone::AddRunCommand(&app, &body);
+  inkstone::AddCompressCommand(&app, &body);
+  inkstone::AddInspectCommand(&app, &body);
+  inkstone::AddEvalCommand(&app, &body);
+  inkstone::AddBenchCommand(&app, &body);
+  inkstone::AddTokenizeCommand(&app, &body);
+  inkstone::AddLogitsCommand(&app, &body);
+  inkstone::AddSynthCommand(&app, &body);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  const inkstone::Status status = body();
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "inkstone: %s\n", status.message().c_str());
+  return 1;
+}
