@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Writes tests/hostile/formats: damaged and malicious model files, and for each the words its error must contain.
+"""Writes tests/hostile/formats: damaged and malicious model files, and for each the words its error must contain;
+and fuzz/seeds: small valid files from which the fuzzers of the same formats start.
 
-    tools/make_hostile_corpus.py [OUT]
+    tools/make_hostile_corpus.py [ROOT]
 
 expected.tsv has one line per case: path, tab, words. A folder is opened as a Hugging Face folder, a file as a GGUF.
 The output is committed; run this again after adding a case. Needs only Python's standard library.
@@ -251,9 +252,33 @@ def index_cases():
         "expected a.safetensors, which holds it, found b.safetensors"
 
 
+def seeds():
+    scalars = [text(f"k{t}") + u32(t) + value for t, value in (
+        (U8, b"\1"), (I8, b"\xff"), (U16, b"\1\0"), (I16, b"\1\0"), (U32, u32(7)), (I32, u32(7)), (BOOL, b"\1"),
+        (F32, struct.pack("<f", 0.5)), (U64, u64(7)), (I64, u64(7)), (F64, struct.pack("<d", 0.5)))]
+    arrays = [text(f"a{t}") + u32(ARRAY) + u32(t) + u64(2) + value for t, value in (
+        (U8, b"\1\2"), (BOOL, b"\1\0"), (I32, u32(1) * 2), (F32, bytes(8)), (U64, u64(1) * 2), (F64, bytes(16)),
+        (STRING, text("hello") + text("")))]
+    tensors = [tensor("token_embd.weight", [8, 2]), tensor("q", [32], 2, 64), tensor("k", [256], 12, 96)]
+    yield "gguf/valid.gguf", gguf([ARCH, *scalars, *arrays], tensors, bytes(256))
+    yield "gguf/alignment.gguf", gguf([u32_key("general.alignment", 64)], [tensor("a", [8])], bytes(32), align=64)
+    yield "gguf/version2.gguf", gguf([ARCH], [], version=2)
+    yield "safetensors/valid.safetensors", GOOD
+    yield "safetensors/metadata.safetensors", container({"__metadata__": {"format": "pt"}, "a": entry([], 0, 2)}, bytes(2))
+    base = json.dumps(CONFIG).encode()
+    yield "hf_config/qwen3.json", base
+    yield "hf_config/generation.json", base + b'\0{"do_sample":true,"temperature":0.7,"top_k":20,"top_p":0.8,"min_p":0}'
+    yarn = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "attention_factor": 1.0,
+            "beta_fast": 32, "beta_slow": 1}
+    yield "hf_config/yarn.json", json.dumps({**CONFIG, "model_type": "qwen2", "rope_scaling": yarn}).encode()
+    llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 5e5}
+    yield "hf_config/llama3.json", json.dumps({**CONFIG, "model_type": "llama", "rope_parameters": llama3}).encode()
+    yield "hf_config/index.json", json.dumps({"weight_map": {EMBED: "a-1.safetensors", NORM: "a-2.safetensors"}}).encode()
+
+
 def main():
-    root = pathlib.Path(__file__).resolve().parent.parent
-    out = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests/hostile/formats"
+    root = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent
+    out = root / "tests/hostile/formats"
     shutil.rmtree(out, ignore_errors=True)
     expected = []
 
@@ -293,6 +318,10 @@ def main():
     put("folder/generation/model.safetensors", GOOD)
     case("folder/generation", "generation_config.json: temperature: expected a number from 0 to 100, found -1")
     (out / "expected.tsv").write_text("".join(expected))
+    for name, data in seeds():
+        path = root / "fuzz/seeds" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
 
 if __name__ == "__main__":

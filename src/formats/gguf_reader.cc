@@ -14,7 +14,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "GGUF is read by copying little-endian numbers");
 
-// One scalar type's array elements all together; keeps a hostile file from growing 1-byte elements to gigabytes.
+// In all arrays of a file together: 1-byte elements are held in 8, so a hostile file must not bring billions of them.
 constexpr uint64_t kMaxArrayElements = uint64_t{1} << 24;
 constexpr uint64_t kMaxKeys = 65536;
 constexpr uint64_t kMaxTensors = uint64_t{1} << 20;
@@ -280,12 +280,16 @@ Result<std::vector<int64_t>> Parser::TakeIntegers(MetaType type, uint64_t count)
   }
 }
 
+// Not through ReadString for each: a vocabulary and its merges are 300,000 strings.
 Result<std::vector<std::string_view>> Parser::TakeStrings(uint64_t count) {
   std::vector<std::string_view> out;
   out.reserve(count);
   for (uint64_t i = 0; i < count; ++i) {
-    INK_ASSIGN_OR_RETURN(const std::string_view text, ReadString("string element"));
-    out.push_back(text);
+    uint64_t length = 0;
+    if (left() >= sizeof(length)) std::memcpy(&length, bytes_.data() + position_, sizeof(length));
+    if (left() < sizeof(length) || length > left() - sizeof(length)) return ReadString("string element").status();
+    out.emplace_back(reinterpret_cast<const char*>(bytes_.data() + position_ + sizeof(length)), length);
+    position_ += sizeof(length) + length;
   }
   return out;
 }
