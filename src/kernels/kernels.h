@@ -68,8 +68,8 @@ struct AttentionOp {
   const std::byte* const* v_pages = nullptr;
 };
 
-// All functions may be called from several threads on disjoint ranges. `scratch` is private to the calling thread,
-// 64-byte aligned.
+// All functions may be called from several threads on disjoint ranges. `scratch` is private to the calling thread;
+// `scratch` and packed activations are 64-byte aligned.
 struct KernelTable {
   std::string_view target;  // "ref", "avx2", "avx512vnni"
 

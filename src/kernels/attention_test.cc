@@ -1,0 +1,224 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/half.h"
+#include "kernels/kernels.h"
+#include "kernels/test_tools.h"
+
+namespace inkstone {
+namespace {
+
+using kernel_test::Buffer;
+using kernel_test::RandomFloats;
+
+struct Shape {
+  int heads = 4;
+  int kv_heads = 1;
+  int head_dim = 128;
+  int page_tokens = 16;
+  int64_t context = 5;  // positions in all, the query tokens being the last
+  int64_t tokens = 1;
+  DType kv_type = DType::kF16;
+};
+
+// A sequence's keys, values and queries. Positions beyond the context hold NaN, which must never be seen.
+struct Sequence {
+  Sequence(const Shape& s, unsigned seed) : shape(s), q(RandomFloats(s.tokens * s.heads * s.head_dim, seed)) {
+    const int64_t pages = (s.context + s.page_tokens - 1) / s.page_tokens;
+    const int64_t page_elements = static_cast<int64_t>(s.kv_heads) * s.page_tokens * s.head_dim;
+    for (int64_t p = 0; p < pages; ++p) {
+      Fill(p, RandomFloats(page_elements, seed + 10 + static_cast<unsigned>(p)), &k);
+      Fill(p, RandomFloats(page_elements, seed + 90 + static_cast<unsigned>(p)), &v);
+    }
+    for (const Buffer& b : k) k_pages.push_back(b.get());
+    for (const Buffer& b : v) v_pages.push_back(b.get());
+  }
+
+  void Fill(int64_t page, const std::vector<float>& values, std::vector<Buffer>* pages) {
+    const int bytes = shape.kv_type == DType::kF16 ? 2 : 4;
+    pages->emplace_back(values.size() * static_cast<size_t>(bytes));
+    for (size_t i = 0; i < values.size(); ++i) {
+      const int64_t position = page * shape.page_tokens + static_cast<int64_t>(i) / shape.head_dim % shape.page_tokens;
+      const float value = position < shape.context ? values[i] : std::numeric_limits<float>::quiet_NaN();
+      const uint16_t half = F32ToF16(value);
+      std::memcpy(pages->back().get() + i * static_cast<size_t>(bytes),
+                  bytes == 2 ? static_cast<const void*>(&half) : &value, static_cast<size_t>(bytes));
+    }
+  }
+
+  double At(const std::vector<Buffer>& pages, int kv_head, int64_t position, int d) const {
+    const int64_t i =
+        (static_cast<int64_t>(kv_head) * shape.page_tokens + position % shape.page_tokens) * shape.head_dim + d;
+    const std::byte* page = pages[static_cast<size_t>(position / shape.page_tokens)].get();
+    if (shape.kv_type == DType::kF16) {
+      uint16_t h;
+      std::memcpy(&h, page + 2 * i, 2);
+      return F16ToF32(h);
+    }
+    float f;
+    std::memcpy(&f, page + 4 * i, 4);
+    return f;
+  }
+
+  Shape shape;
+  std::vector<float> q;
+  std::vector<Buffer> k, v;
+  std::vector<const std::byte*> k_pages, v_pages;
+};
+
+// (tokens, heads * head_dim) for query tokens [begin, end), in calls of at most `step` tokens and one KV head.
+std::vector<float> Attend(const KernelTable& table, const Sequence& s, Phase phase, int64_t begin, int64_t end,
+                          int64_t step) {
+  const Shape& shape = s.shape;
+  const int64_t width = static_cast<int64_t>(shape.heads) * shape.head_dim;
+  std::vector<float> out(static_cast<size_t>((end - begin) * width));
+  const Buffer scratch(table.attention_scratch_bytes(shape.heads / shape.kv_heads, shape.head_dim, shape.page_tokens));
+  AttentionOp op;
+  op.phase = phase;
+  op.q = s.q.data() + begin * width;
+  op.q_stride = op.out_stride = width;
+  op.out = out.data();
+  op.tokens = end - begin;
+  op.first_position = shape.context - shape.tokens + begin;
+  op.heads = shape.heads;
+  op.kv_heads = shape.kv_heads;
+  op.head_dim = shape.head_dim;
+  op.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
+  op.kv_type = shape.kv_type;
+  op.page_tokens = shape.page_tokens;
+  op.k_pages = s.k_pages.data();
+  op.v_pages = s.v_pages.data();
+  for (int64_t t = 0; t < end - begin; t += step) {
+    for (int h = 0; h < shape.kv_heads; ++h)
+      table.attention(op, h, h + 1, t, std::min(end - begin, t + step), scratch.get());
+  }
+  return out;
+}
+
+// Softmax(q k / sqrt(d)) v in two passes of double arithmetic.
+std::vector<double> Exact(const Sequence& s) {
+  const Shape& shape = s.shape;
+  std::vector<double> out;
+  for (int64_t t = 0; t < shape.tokens; ++t) {
+    const int64_t visible = shape.context - shape.tokens + t + 1;
+    for (int h = 0; h < shape.heads; ++h) {
+      const int kv_head = h / (shape.heads / shape.kv_heads);
+      const float* q = s.q.data() + (t * shape.heads + h) * shape.head_dim;
+      std::vector<double> weights;
+      for (int64_t p = 0; p < visible; ++p) {
+        double score = 0;
+        for (int d = 0; d < shape.head_dim; ++d) score += q[d] * s.At(s.k, kv_head, p, d);
+        weights.push_back(score / std::sqrt(shape.head_dim));
+      }
+      const double top = *std::max_element(weights.begin(), weights.end());
+      double total = 0;
+      for (double& w : weights) total += w = std::exp(w - top);
+      for (int d = 0; d < shape.head_dim; ++d) {
+        double sum = 0;
+        for (int64_t p = 0; p < visible; ++p) sum += weights[static_cast<size_t>(p)] * s.At(s.v, kv_head, p, d);
+        out.push_back(sum / total);
+      }
+    }
+  }
+  return out;
+}
+
+using Case = std::tuple<const KernelTable*, Phase>;
+
+class AttentionTest : public ::testing::TestWithParam<Case> {
+ protected:
+  const KernelTable& table() const { return *std::get<0>(GetParam()); }
+  Phase phase() const { return std::get<1>(GetParam()); }
+
+  void ExpectExact(const Shape& shape) {
+    const Sequence s(shape, 7);
+    const auto got = Attend(table(), s, phase(), 0, shape.tokens, shape.tokens);
+    const auto want = Exact(s);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 3e-6) << i << " context " << shape.context;
+  }
+};
+
+TEST_P(AttentionTest, HeadDimensions) {
+  for (const int head_dim : {2, 34, 64, 80, 128}) ExpectExact({.head_dim = head_dim, .context = 39, .tokens = 9});
+}
+
+TEST_P(AttentionTest, GroupSizes) {
+  ExpectExact({.heads = 2, .kv_heads = 2, .context = 20, .tokens = 6});
+  ExpectExact({.heads = 6, .kv_heads = 2, .context = 20, .tokens = 6});
+  ExpectExact({.heads = 8, .kv_heads = 2, .context = 20, .tokens = 6});
+  ExpectExact({.heads = 16, .kv_heads = 2, .context = 20, .tokens = 6});
+  ExpectExact({.heads = 40, .kv_heads = 1, .head_dim = 16, .context = 20, .tokens = 6});
+}
+
+TEST_P(AttentionTest, PageBorders) {
+  for (const int page_tokens : {1, 16, 24, 64}) {
+    for (const int64_t context : {1, 15, 16, 17, 64, 65, 80}) {
+      ExpectExact({.heads = 3, .head_dim = 32, .page_tokens = page_tokens, .context = context});
+    }
+  }
+  ExpectExact({.heads = 2, .head_dim = 32, .page_tokens = 64, .context = 310, .tokens = 290});
+}
+
+TEST_P(AttentionTest, FloatCache) {
+  ExpectExact({.heads = 4, .kv_heads = 2, .head_dim = 80, .context = 70, .tokens = 20, .kv_type = DType::kF32});
+}
+
+// One key that outweighs the others by far, first or last: the running maximum has to rescale.
+TEST_P(AttentionTest, LargeScores) {
+  const Shape shape{.heads = 2, .head_dim = 64, .page_tokens = 16, .context = 80, .tokens = 3, .kv_type = DType::kF32};
+  for (const size_t page : {0, 4}) {
+    Sequence s(shape, 3);
+    const float* q = s.q.data();
+    for (int d = 0; d < 64; ++d) std::memcpy(s.k[page].get() + (2 * 64 + d) * 4, q + d, 4);
+    std::vector<float> loud(s.q);
+    for (float& x : loud) x *= 40.0f;
+    s.q = loud;
+    const auto got = Attend(table(), s, phase(), 0, 3, 3);
+    const auto want = Exact(s);
+    // Scores near 300 keep five digits after the point in f32.
+    for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], 3e-4) << i;
+  }
+}
+
+// The same bits whether tokens come alone or together, and wherever a chunk begins.
+TEST_P(AttentionTest, ChunkInvariant) {
+  for (const auto& shape :
+       {Shape{.heads = 8, .kv_heads = 2, .head_dim = 80, .page_tokens = 16, .context = 83, .tokens = 61},
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 64, .page_tokens = 32, .context = 83, .tokens = 61}}) {
+    const Sequence s(shape, 5);
+    const auto width = static_cast<size_t>(shape.heads * shape.head_dim);
+    const auto together = Attend(table(), s, phase(), 0, shape.tokens, shape.tokens);
+    for (const int64_t step : {1, 3, 16}) {
+      ASSERT_EQ(Attend(table(), s, phase(), 0, shape.tokens, step), together) << step;
+    }
+    for (const int64_t begin : {1, 20, 60}) {
+      const auto part = Attend(table(), s, phase(), begin, shape.tokens, shape.tokens);
+      ASSERT_TRUE(std::equal(part.begin(), part.end(), together.begin() + static_cast<int64_t>(width) * begin))
+          << begin;
+      const auto alone = Attend(table(), s, phase(), begin, begin + 1, 1);
+      ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + static_cast<int64_t>(width) * begin))
+          << begin;
+    }
+  }
+}
+
+std::vector<const KernelTable*> Tables() {
+  const auto tables = AvailableKernels(DetectCpuFeatures());
+  return {tables.begin(), tables.end()};
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, AttentionTest,
+                         ::testing::Combine(::testing::ValuesIn(Tables()),
+                                            ::testing::Values(Phase::kPrompt, Phase::kDecode)),
+                         [](const auto& test) {
+                           return std::string(std::get<0>(test.param)->target) + "_" +
+                                  kernel_test::PhaseName(std::get<1>(test.param));
+                         });
+
+}  // namespace
+}  // namespace inkstone

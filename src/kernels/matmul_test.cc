@@ -1,0 +1,246 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/half.h"
+#include "kernels/kernels.h"
+#include "kernels/test_tools.h"
+#include "quant/codec.h"
+
+namespace inkstone {
+namespace {
+
+using kernel_test::Bits;
+using kernel_test::Buffer;
+using kernel_test::Multiply;
+using kernel_test::Product;
+using kernel_test::RandomFloats;
+using kernel_test::Weights;
+using ::testing::ElementsAreArray;
+
+// The sum of |w| |x| of each output, which rounding errors are relative to.
+std::vector<double> Magnitudes(const WeightView& w, const std::vector<float>& x, int64_t tokens) {
+  std::vector<double> sums;
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t r = 0; r < w.rows; ++r) {
+      DecodeRow(w.dtype, w.row(r), w.cols, row.data());
+      double sum = 0;
+      for (int64_t i = 0; i < w.cols; ++i) {
+        sum += std::fabs(static_cast<double>(row[static_cast<size_t>(i)]) * x[static_cast<size_t>(t * w.cols + i)]);
+      }
+      sums.push_back(sum);
+    }
+  }
+  return sums;
+}
+
+void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, const std::vector<double>& magnitude,
+                double tolerance) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], tolerance * magnitude[i] + 1e-30) << "output " << i;
+  }
+}
+
+using Case = std::tuple<const KernelTable*, DType, Phase>;
+
+std::string CaseName(const ::testing::TestParamInfo<Case>& info) {
+  const auto& [table, type, phase] = info.param;
+  return std::string(table->target) + "_" + std::string(Info(type).name) + "_" + kernel_test::PhaseName(phase);
+}
+
+std::vector<DType> Types() {
+  std::vector<DType> types;
+  for (const DTypeInfo& info : AllDTypes()) types.push_back(info.type);
+  return types;
+}
+
+std::vector<const KernelTable*> Tables() {
+  const auto tables = AvailableKernels(DetectCpuFeatures());
+  return {tables.begin(), tables.end()};
+}
+
+const KernelTable& Reference() { return *Tables().front(); }
+
+class MatMulTest : public ::testing::TestWithParam<Case> {
+ protected:
+  const KernelTable& table() const { return *std::get<0>(GetParam()); }
+  DType type() const { return std::get<1>(GetParam()); }
+  Phase phase() const { return std::get<2>(GetParam()); }
+  bool quantized() const { return !IsFloat(type()); }
+
+  // Column counts that end inside and at the borders of every internal piece.
+  std::vector<int64_t> Columns() const {
+    if (Info(type()).block_elements == 256) return {256, 768};
+    if (quantized()) return {32, 224, 256, 576};
+    return {1, 7, 64, 131, 320};
+  }
+};
+
+TEST_P(MatMulTest, AgreesWithReference) {
+  unsigned seed = 1;
+  for (const int64_t cols : Columns()) {
+    for (const auto& [rows, tokens] :
+         std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 2}, {17, 5}, {33, 13}, {70, 1}, {5, 33}}) {
+      const Weights w(type(), rows, cols, Bits::kRandom, ++seed);
+      const auto x = RandomFloats(tokens * cols, ++seed);
+      const Product product{.phase = phase(), .tokens = tokens, .x = x.data()};
+      ExpectNear(Multiply(table(), w.view, product), Multiply(Reference(), w.view, product),
+                 Magnitudes(w.view, x, tokens), 4e-6);
+    }
+  }
+}
+
+TEST_P(MatMulTest, AgreesWithReferenceOnExtremes) {
+  const int64_t cols = 512;
+  for (const Bits bits : {Bits::kZero, Bits::kOnes, Bits::kRandom}) {
+    const Weights w(type(), 9, cols, bits, 5);
+    auto x = RandomFloats(4 * cols, 6);
+    for (int64_t i = 0; i < cols; ++i) {
+      x[static_cast<size_t>(i)] = 0.0f;                                // token 0: nothing
+      x[static_cast<size_t>(cols + i)] *= 1e-39f;                      // token 1: subnormal
+      x[static_cast<size_t>(2 * cols + i)] = i % 2 == 0 ? 3.f : -3.f;  // token 2: every value at the limit
+    }
+    x[static_cast<size_t>(3 * cols + 40)] = 1e4f;  // token 3: one outlier
+    const Product product{.phase = phase(), .tokens = 4, .x = x.data()};
+    ExpectNear(Multiply(table(), w.view, product), Multiply(Reference(), w.view, product), Magnitudes(w.view, x, 4),
+               2e-5);
+  }
+}
+
+TEST_P(MatMulTest, BiasAndAccumulate) {
+  const int64_t rows = 19, cols = 256, tokens = 3;
+  const Weights w(type(), rows, cols, Bits::kRandom, 11);
+  const auto x = RandomFloats(tokens * cols, 12);
+  const auto bias = RandomFloats(rows, 13);
+  const auto base = RandomFloats(tokens * rows, 14);
+  const auto plain = Multiply(table(), w.view, {.phase = phase(), .tokens = tokens, .x = x.data()});
+  const auto both =
+      Multiply(table(), w.view,
+               {.phase = phase(), .tokens = tokens, .x = x.data(), .bias = bias.data(), .accumulate_on = &base});
+  ASSERT_EQ(both.size(), plain.size());
+  for (size_t i = 0; i < both.size(); ++i) {
+    const double want = static_cast<double>(plain[i]) + bias[i % rows] + base[i];
+    ASSERT_NEAR(both[i], want, 1e-5 * (std::fabs(want) + 10)) << i;
+  }
+}
+
+// Each output is the same bits whatever is computed beside it.
+TEST_P(MatMulTest, BatchInvariant) {
+  const int64_t rows = 70, cols = quantized() ? 1280 : 333, tokens = 33;
+  const Weights w(type(), rows, cols, Bits::kRandom, 21);
+  const auto x = RandomFloats(tokens * cols, 22);
+  const auto together = Multiply(table(), w.view, {.phase = phase(), .tokens = tokens, .x = x.data()});
+  const int64_t grain = table().row_grain(type(), phase());
+  EXPECT_THAT(Multiply(table(), w.view, {.phase = phase(), .tokens = tokens, .x = x.data(), .split = grain}),
+              ElementsAreArray(together));
+  int64_t first = 0;
+  for (const int64_t count : {1, 2, 3, 5, 16, 6}) {
+    const auto part = Multiply(table(), w.view, {.phase = phase(), .tokens = count, .x = x.data() + first * cols});
+    for (int64_t i = 0; i < count * rows; ++i) {
+      ASSERT_EQ(part[static_cast<size_t>(i)], together[static_cast<size_t>(first * rows + i)])
+          << count << " tokens from " << first;
+    }
+    first += count;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, MatMulTest,
+                         ::testing::Combine(::testing::ValuesIn(Tables()), ::testing::ValuesIn(Types()),
+                                            ::testing::Values(Phase::kPrompt, Phase::kDecode)),
+                         CaseName);
+
+// -128 never comes from an encoder but may stand in a file.
+TEST(Q8MatMul, SmallestByteIsExact) {
+  const int64_t cols = 288;
+  Weights w(DType::kQ8_0, 3, cols, Bits::kZero, 1);
+  for (int64_t b = 0; b < 3 * cols / 32; ++b) {
+    std::byte* block = w.bytes.data() + 2 + b * 34;
+    const uint16_t one = F32ToF16(1.0f);
+    std::memcpy(block, &one, 2);
+    std::memset(block + 2, 0x80, 32);
+  }
+  const std::vector<float> x(static_cast<size_t>(2 * cols), 127.0f);
+  for (const KernelTable* table : Tables()) {
+    for (const Phase phase : {Phase::kPrompt, Phase::kDecode}) {
+      EXPECT_THAT(Multiply(*table, w.view, {.phase = phase, .tokens = 2, .x = x.data()}),
+                  ::testing::Each(-128.0f * 127.0f * static_cast<float>(cols)));
+    }
+  }
+}
+
+// A prompt longer than the chunk in which vectorized targets keep their sums.
+TEST(LongPrompt, LastTokensAreTheSameAlone) {
+  const int64_t rows = 2, cols = 256, tokens = 1030;
+  const auto x = RandomFloats(tokens * cols, 32);
+  for (const KernelTable* table : Tables()) {
+    for (const DType type : {DType::kF16, DType::kQ4_K, DType::kQ6_K}) {
+      const Weights w(type, rows, cols, Bits::kRandom, 31);
+      const auto together = Multiply(*table, w.view, {.phase = Phase::kPrompt, .tokens = tokens, .x = x.data()});
+      const auto last =
+          Multiply(*table, w.view, {.phase = Phase::kPrompt, .tokens = 7, .x = x.data() + (tokens - 7) * cols});
+      EXPECT_THAT(std::vector<float>(together.end() - 7 * rows, together.end()), ElementsAreArray(last));
+    }
+  }
+}
+
+// The reference against exact arithmetic: off by the rounding of the activations only.
+TEST(ReferenceMatMul, WithinActivationRounding) {
+  for (const DType type : Types()) {
+    const int64_t rows = 4, cols = 512, tokens = 2;
+    const Weights w(type, rows, cols, Bits::kRandom, 41);
+    const auto x = RandomFloats(tokens * cols, 42);
+    const auto y = Multiply(Reference(), w.view, {.tokens = tokens, .x = x.data()});
+    std::vector<float> row(static_cast<size_t>(cols));
+    for (int64_t r = 0; r < rows; ++r) {
+      DecodeRow(type, w.view.row(r), cols, row.data());
+      for (int64_t t = 0; t < tokens; ++t) {
+        double exact = 0, bound = 0;
+        for (int64_t i = 0; i < cols; ++i) {
+          double amax = 0;
+          for (int64_t k = i / 32 * 32; k < i / 32 * 32 + 32; ++k) {
+            amax = std::max(amax, std::fabs(static_cast<double>(x[static_cast<size_t>(t * cols + k)])));
+          }
+          const double weight = row[static_cast<size_t>(i)];
+          exact += weight * x[static_cast<size_t>(t * cols + i)];
+          bound += std::fabs(weight) * (IsFloat(type) ? 1e-7 : 0.5001 / 127) * amax;
+        }
+        EXPECT_NEAR(y[static_cast<size_t>(t * rows + r)], exact, bound + 1e-6) << Info(type).name;
+      }
+    }
+  }
+}
+
+TEST(DecodeRowKernel, SameBitsAsCodec) {
+  for (const KernelTable* table : Tables()) {
+    for (const DType type : Types()) {
+      for (const int64_t cols : std::vector<int64_t>{256, 1280, 288, 37}) {
+        if (cols % Info(type).block_elements != 0) continue;
+        const Weights w(type, 1, cols, Bits::kRandom, 51);
+        std::vector<float> got(static_cast<size_t>(cols)), want(got);
+        table->decode_row(type, w.view.data, cols, got.data());
+        DecodeRow(type, w.view.data, cols, want.data());
+        EXPECT_THAT(got, ElementsAreArray(want)) << table->target << " " << Info(type).name;
+      }
+    }
+  }
+}
+
+TEST(SelectKernels, NamesAndErrors) {
+  const CpuFeatures none;
+  EXPECT_EQ((*SelectKernels("", none))->target, "ref");
+  EXPECT_EQ((*SelectKernels("", DetectCpuFeatures())), Tables().back());
+  for (const KernelTable* table : Tables()) {
+    EXPECT_EQ(*SelectKernels(table->target, DetectCpuFeatures()), table);
+  }
+  const auto missing = SelectKernels("mmx", none);
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(missing.status().code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(missing.status().message(), ::testing::HasSubstr("ref"));
+  EXPECT_FALSE(SelectKernels("avx2", none).ok());
+}
+
+}  // namespace
+}  // namespace inkstone

@@ -1,0 +1,114 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/half.h"
+#include "kernels/kernels.h"
+#include "kernels/test_tools.h"
+
+namespace inkstone {
+namespace {
+
+using kernel_test::Buffer;
+using kernel_test::RandomFloats;
+
+class RowWiseTest : public ::testing::TestWithParam<const KernelTable*> {
+ protected:
+  const KernelTable& table() const { return *GetParam(); }
+};
+
+TEST_P(RowWiseTest, RmsNorm) {
+  for (const int64_t cols : {1, 5, 16, 80, 127, 2560}) {
+    const int64_t rows = 3, stride = cols + 2;
+    auto x = RandomFloats(rows * stride, 1);
+    const auto weight = RandomFloats(cols, 2);
+    std::vector<float> out(static_cast<size_t>(rows * stride), 7.0f);
+    table().rms_norm(x.data(), stride, weight.data(), 1e-6f, rows, cols, out.data(), stride);
+    for (int64_t r = 0; r < rows; ++r) {
+      double sum = 0;
+      for (int64_t i = 0; i < cols; ++i) sum += std::pow(x[static_cast<size_t>(r * stride + i)], 2.0);
+      const double inverse = 1 / std::sqrt(sum / static_cast<double>(cols) + 1e-6);
+      for (int64_t i = 0; i < cols; ++i) {
+        const double want = x[static_cast<size_t>(r * stride + i)] * inverse * weight[static_cast<size_t>(i)];
+        ASSERT_NEAR(out[static_cast<size_t>(r * stride + i)], want, 1e-6 * (1 + std::fabs(want)));
+      }
+      ASSERT_EQ(out[static_cast<size_t>(r * stride + cols)], 7.0f);
+    }
+    table().rms_norm(x.data(), stride, weight.data(), 1e-6f, rows, cols, x.data(), stride);  // in place
+    for (int64_t i = 0; i < cols; ++i) ASSERT_EQ(x[static_cast<size_t>(i)], out[static_cast<size_t>(i)]);
+  }
+}
+
+TEST_P(RowWiseTest, Rope) {
+  for (const int head_dim : {2, 34, 64, 80, 128}) {
+    const int half = head_dim / 2, heads = 3;
+    std::vector<float> cos, sin;
+    for (int i = 0; i < half; ++i) {
+      cos.push_back(static_cast<float>(std::cos(0.3 * i + 1)));
+      sin.push_back(static_cast<float>(std::sin(0.3 * i + 1)));
+    }
+    for (const bool interleaved : {false, true}) {
+      const auto before = RandomFloats(heads * head_dim, 3);
+      auto after = before;
+      table().rope(after.data(), heads, head_dim, cos.data(), sin.data(), interleaved);
+      for (int h = 0; h < heads; ++h) {
+        for (int i = 0; i < half; ++i) {
+          const auto a = static_cast<size_t>(h * head_dim + (interleaved ? 2 * i : i));
+          const size_t b = a + static_cast<size_t>(interleaved ? 1 : half);
+          const double angle = 0.3 * i + 1;
+          ASSERT_NEAR(after[a], before[a] * std::cos(angle) - before[b] * std::sin(angle), 2e-6);
+          ASSERT_NEAR(after[b], before[b] * std::cos(angle) + before[a] * std::sin(angle), 2e-6);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(RowWiseTest, SiluMul) {
+  for (const int64_t count : {1, 7, 16, 100, 9728}) {
+    auto gate = RandomFloats(count, 4, 8.0f);
+    gate[0] = -200.0f;
+    gate.back() = 120.0f;
+    const auto up = RandomFloats(count, 5);
+    std::vector<float> out(gate.size());
+    table().silu_mul(gate.data(), up.data(), count, out.data());
+    for (size_t i = 0; i < out.size(); ++i) {
+      const double g = gate[i];
+      const double want = g / (1 + std::exp(-g)) * up[i];
+      ASSERT_NEAR(out[i], want, 1e-6 * std::fabs(want) + 1e-30) << g;
+    }
+    table().silu_mul(gate.data(), up.data(), count, gate.data());  // in place
+    EXPECT_EQ(gate, out);
+  }
+}
+
+TEST_P(RowWiseTest, Store) {
+  for (const int64_t count : {1, 8, 31, 128}) {
+    auto x = RandomFloats(count, 6, 100.0f);
+    x[0] = 1e-7f;
+    x.back() = 1e6f;  // infinity in binary16
+    const Buffer out(static_cast<size_t>(count) * 4);
+    table().store(x.data(), DType::kF16, count, out.get());
+    for (int64_t i = 0; i < count; ++i) {
+      uint16_t h;
+      std::memcpy(&h, out.get() + 2 * i, 2);
+      ASSERT_EQ(h, F32ToF16(x[static_cast<size_t>(i)]));
+    }
+    ASSERT_EQ(out.get()[2 * count], std::byte{0});
+    table().store(x.data(), DType::kF32, count, out.get());
+    ASSERT_EQ(std::memcmp(out.get(), x.data(), static_cast<size_t>(count) * 4), 0);
+  }
+}
+
+std::vector<const KernelTable*> Tables() {
+  const auto tables = AvailableKernels(DetectCpuFeatures());
+  return {tables.begin(), tables.end()};
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, RowWiseTest, ::testing::ValuesIn(Tables()),
+                         [](const auto& test) { return std::string(test.param->target); });
+
+}  // namespace
+}  // namespace inkstone

@@ -1,0 +1,44 @@
+#include "kernels/x86_avx2/avx2.h"
+
+#include "kernels/x86/activations.h"
+
+namespace inkstone {
+namespace {
+
+bool FloatType(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
+
+ActivationFormat FormatFor(DType weight) { return FloatType(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8; }
+int64_t PackGrain(ActivationFormat, Phase) { return 1; }
+size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
+  return FloatType(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase, cols);
+}
+int64_t RowGrain(DType, Phase) { return 32; }
+void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
+  FloatType(op.w.dtype) ? avx2::FloatMatMul(op, row_begin, row_end, scratch)
+                        : avx2::QuantMatMul(op, row_begin, row_end, scratch);
+}
+void DecodeAnyRow(DType type, const std::byte* src, int64_t elements, float* dst) {
+  FloatType(type) ? avx2::DecodeFloatRow(type, src, elements, dst) : avx2::DecodeQuantRow(type, src, elements, dst);
+}
+
+}  // namespace
+
+const KernelTable kAvx2Kernels = {
+    .target = "avx2",
+    .activation_format = FormatFor,
+    .packed_bytes = PackedBytesX86,
+    .pack = PackX86,
+    .pack_grain = PackGrain,
+    .matmul_scratch_bytes = MatMulScratchBytes,
+    .row_grain = RowGrain,
+    .matmul = MatMul,
+    .attention_scratch_bytes = avx2::AttentionScratchBytes,
+    .attention = avx2::Attention,
+    .rms_norm = avx2::RmsNorm,
+    .rope = avx2::Rope,
+    .silu_mul = avx2::SiluMul,
+    .store = avx2::Store,
+    .decode_row = DecodeAnyRow,
+};
+
+}  // namespace inkstone
