@@ -1,0 +1,240 @@
+#include "tokenizer/split_regex.h"
+
+#include <cctype>
+#include <vector>
+
+#include "tokenizer/unicode.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+namespace inkstone {
+namespace {
+
+constexpr uint32_t kMatchLimit = 50'000'000;
+constexpr uint32_t kHeapLimitKib = 1 << 20;
+constexpr size_t kJitStackBytes = 32 << 20;
+
+// White space as Oniguruma has it: PCRE2's \s would add U+180E.
+constexpr std::string_view kSpaceItems = R"(\t-\r\x{85}\p{Z})";
+
+// Rewrites Oniguruma's syntax into PCRE2's, construct by construct; refuses what would change its meaning.
+class Translator {
+ public:
+  explicit Translator(std::string_view pattern) : pattern_(pattern) {}
+
+  Result<std::string> Run() {
+    while (pos_ < pattern_.size()) INK_RETURN_IF_ERROR(Item());
+    return std::move(out_);
+  }
+
+ private:
+  Status Refuse(const std::string& what) const {
+    return Unimplemented("regular expression, offset " + std::to_string(pos_) +
+                         ": expected syntax that Oniguruma and " + "PCRE2 share, found " + what);
+  }
+  bool Next(std::string_view text) const { return pattern_.substr(pos_, text.size()) == text; }
+  void Copy(size_t n) {
+    out_ += pattern_.substr(pos_, n);
+    pos_ += n;
+  }
+
+  Status Item() {
+    switch (pattern_[pos_]) {
+      case '\\':
+        return Escape(false);
+      case '[':
+        return Class();
+      case '(':
+        return Group();
+      case '{':
+        return Braces();
+      default:
+        Copy(1);
+        return Status::Ok();
+    }
+  }
+
+  Status Escape(bool in_class) {
+    if (pos_ + 1 >= pattern_.size()) return Refuse("a lone backslash");
+    const char c = pattern_[pos_ + 1];
+    if (c == 's' || c == 'S') {
+      if (in_class && c == 'S') return Refuse("\\S in a class");
+      if (!in_class) out_ += c == 's' ? "[" : "[^";
+      out_ += kSpaceItems;
+      if (!in_class) out_ += ']';
+      pos_ += 2;
+      return Status::Ok();
+    }
+    if (c == 'p' || c == 'P' || (c == 'x' && pos_ + 2 < pattern_.size() && pattern_[pos_ + 2] == '{')) {
+      const size_t close = pattern_.find('}', pos_);
+      if (close == std::string_view::npos || pattern_[pos_ + 2] != '{') return Refuse("an unclosed \\p or \\x");
+      Copy(close + 1 - pos_);
+      return Status::Ok();
+    }
+    if (c == 'u') {
+      if (pos_ + 6 > pattern_.size()) return Refuse("an unfinished \\u");
+      out_ += "\\x{" + std::string(pattern_.substr(pos_ + 2, 4)) + "}";
+      pos_ += 6;
+      return Status::Ok();
+    }
+    const bool same = std::string_view("rntfdD").find(c) != std::string_view::npos || std::ispunct(c) || c == ' ';
+    if (!same) return Refuse(std::string("\\") + c);
+    Copy(2);
+    return Status::Ok();
+  }
+
+  Status Class() {
+    Copy(Next("[^") ? 2 : 1);
+    if (pos_ < pattern_.size() && pattern_[pos_] == ']') return Refuse("] at the start of a class");
+    while (pos_ < pattern_.size() && pattern_[pos_] != ']') {
+      if (pattern_[pos_] == '[' || Next("&&")) return Refuse("a class within a class");
+      if (pattern_[pos_] == '\\') {
+        INK_RETURN_IF_ERROR(Escape(true));
+      } else {
+        Copy(1);
+      }
+    }
+    if (pos_ == pattern_.size()) return Refuse("an unclosed class");
+    Copy(1);
+    return Status::Ok();
+  }
+
+  Status Group() {
+    for (const std::string_view same : {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>"}) {
+      if (Next(same)) {
+        Copy(same.size());
+        return Status::Ok();
+      }
+    }
+    if (Next("(?i:")) {
+      INK_RETURN_IF_ERROR(CaselessBody());
+      Copy(4);
+      return Status::Ok();
+    }
+    if (Next("(?") || Next("(*")) return Refuse("a group of the kind " + std::string(pattern_.substr(pos_, 3)));
+    Copy(1);
+    return Status::Ok();
+  }
+
+  // Oniguruma folds some pairs of letters to one character (ss and U+00DF, fi and U+FB01): only bodies without them.
+  Status CaselessBody() const {
+    std::string body;
+    for (size_t i = pos_ + 4; i < pattern_.size() && pattern_[i] != ')'; ++i) {
+      const unsigned char c = static_cast<unsigned char>(pattern_[i]);
+      if (c >= 0x80 || !(std::isalpha(c) || c == '\'' || c == '|' || c == '?' || c == ':')) {
+        return Refuse("a caseless group with more than plain letters");
+      }
+      body.push_back(static_cast<char>(std::tolower(c)));
+    }
+    for (const char* pair : {"ss", "st", "ff", "fi", "fl"}) {
+      if (body.find(pair) != std::string::npos) return Refuse("a caseless group with a pair that folds to one letter");
+    }
+    return Status::Ok();
+  }
+
+  Status Braces() {
+    const size_t close = pattern_.find('}', pos_);
+    if (close == std::string_view::npos || pos_ + 1 == close || !std::isdigit(pattern_[pos_ + 1])) {
+      return Refuse("{ that starts no repetition");
+    }
+    for (size_t i = pos_ + 1; i < close; ++i) {
+      if (!std::isdigit(pattern_[i]) && pattern_[i] != ',') return Refuse("{ that starts no repetition");
+    }
+    if (close + 1 < pattern_.size() && pattern_[close + 1] == '+') return Refuse("+ after a repetition");
+    Copy(close + 1 - pos_);
+    return Status::Ok();
+  }
+
+  std::string_view pattern_;
+  size_t pos_ = 0;
+  std::string out_;
+};
+
+template <auto Free>
+struct Deleter {
+  template <typename T>
+  void operator()(T* p) const {
+    Free(p);
+  }
+};
+using MatchData = std::unique_ptr<pcre2_match_data, Deleter<pcre2_match_data_free>>;
+using MatchContext = std::unique_ptr<pcre2_match_context, Deleter<pcre2_match_context_free>>;
+using JitStack = std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack_free>>;
+
+}  // namespace
+
+struct SplitRegex::Code {
+  std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>> code;
+};
+
+Result<SplitRegex> SplitRegex::Compile(std::string_view pattern) {
+  if (!unicode::IsValidUtf8(pattern)) return DataLoss("regular expression: expected UTF-8");
+  INK_ASSIGN_OR_RETURN(const std::string translated, Translator(pattern).Run());
+  int error = 0;
+  size_t offset = 0;
+  // Ruby's ^ and $, which Oniguruma follows here, are those of lines.
+  const uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  std::unique_ptr<pcre2_compile_context, Deleter<pcre2_compile_context_free>> context(
+      pcre2_compile_context_create(nullptr));
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  auto code = std::make_shared<Code>();
+  code->code.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(), flags, &error,
+                                 &offset, context.get()));
+  if (code->code == nullptr) {
+    unsigned char message[256] = {};
+    pcre2_get_error_message(error, message, sizeof message);
+    return DataLoss("regular expression, offset " + std::to_string(offset) + " of " + translated + ": " +
+                    reinterpret_cast<const char*>(message));
+  }
+  pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE);  // without JIT the interpreter runs: slower, same result
+  return SplitRegex(std::move(code));
+}
+
+std::string SplitRegex::Quote(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (std::ispunct(static_cast<unsigned char>(c))) out.push_back('\\');
+    out.push_back(c);
+  }
+  return out;
+}
+
+void SplitRegex::Split(std::string_view text, const std::function<void(std::string_view)>& emit) const {
+  const MatchData match(pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
+  const MatchContext context(pcre2_match_context_create(nullptr));
+  const JitStack stack(pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
+  pcre2_set_match_limit(context.get(), kMatchLimit);
+  pcre2_set_heap_limit(context.get(), kHeapLimitKib);
+  pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+  const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+
+  const auto put = [&](size_t begin, size_t end) {
+    if (begin < end) emit(text.substr(begin, end - begin));
+  };
+  size_t done = 0;   // everything before was emitted
+  size_t start = 0;  // of the next search
+  size_t last_match_end = SIZE_MAX;
+  while (start <= text.size()) {
+    int rc =
+        pcre2_match(code_->code.get(), subject, text.size(), start, PCRE2_NO_UTF_CHECK, match.get(), context.get());
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+      rc = pcre2_match(code_->code.get(), subject, text.size(), start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match.get(),
+                       context.get());
+    }
+    if (rc < 0) break;
+    const size_t* range = pcre2_get_ovector_pointer(match.get());
+    const size_t begin = range[0];
+    const size_t end = range[1];
+    if (begin >= end && end == last_match_end) {  // an empty match right after a match: look further
+      start = end < text.size() ? end + unicode::DecodeValid(text.data() + end).size : end + 1;
+      continue;
+    }
+    put(done, begin);
+    put(begin, end);
+    done = start = last_match_end = end;
+  }
+  put(done, text.size());
+}
+
+}  // namespace inkstone

@@ -1,0 +1,161 @@
+#include "tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "tokenizer/normalizer.h"
+#include "tokenizer/tokenizer_gguf.h"
+#include "tokenizer/tokenizer_parts.h"
+#include "tokenizer/unicode.h"
+
+namespace inkstone {
+namespace {
+
+constexpr size_t kCacheFrom = 2048;  // bytes of text that make clearing a piece cache worth it
+
+// Ends of a turn that a generation must not run over, whichever file forgot to say so.
+constexpr std::string_view kStopNames[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"};
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  explicit Impl(TokenizerParts loaded)
+      : tokens(loaded.tokens),
+        bpe(tokens, loaded.words, std::move(loaded.merges), loaded.bpe),
+        parts(std::move(loaded)) {
+    parts.tokens = {};
+    parts.words = {};
+    for (const AddedToken& token : parts.added) AddToMatcher(token);
+    for (const std::string_view name : kStopNames) {
+      const AddedToken* token = parts.FindAdded(name);
+      if (token != nullptr && token->special) parts.AddStop(token->id);
+    }
+  }
+
+  void AddToMatcher(AddedToken token) {
+    if (token.special) special.insert(token.id);
+    if (!token.normalized) {
+      raw_matcher.Add(token);
+      return;
+    }
+    std::string buffer;
+    if (parts.nfc) token.content = std::string(NormalizeNfc(token.content, &buffer));
+    normalized_matcher.Add(token);
+  }
+
+  // Text without tokens of the raw text in it: normalize, take the other added tokens out, cut, encode.
+  void EncodeText(std::string_view text, SpecialText mode, PieceCache* cache, std::vector<int32_t>* out) const {
+    std::string buffer;
+    const std::string_view normalized = parts.nfc ? NormalizeNfc(text, &buffer) : text;
+    const auto encode = [&](std::string_view piece) { cache->Encode(bpe, piece, out); };
+    const auto pieces = [&](std::string_view stretch) { Pretokenize(parts.stages, stretch, encode); };
+    if (mode == SpecialText::kPlain || normalized_matcher.empty()) {
+      pieces(normalized);
+    } else {
+      normalized_matcher.Split(normalized, pieces, [out](int32_t id) { out->push_back(id); });
+    }
+  }
+
+  TokenTable tokens;
+  BpeModel bpe;
+  TokenizerParts parts;  // without tokens, words and merges, which live above
+  AddedTokenMatcher raw_matcher;
+  AddedTokenMatcher normalized_matcher;
+  std::unordered_set<int32_t> special;
+};
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const Checkpoint& checkpoint) {
+  if (checkpoint.kind() == CheckpointKind::kGguf) return FromMetadata(checkpoint.metadata());
+  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromFolder(checkpoint.path()));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<Impl>(std::move(parts))));
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json, std::string_view config_json,
+                                                       const std::string& source) {
+  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromJson(tokenizer_json, config_json, source));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<Impl>(std::move(parts))));
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromMetadata(const Metadata& metadata) {
+  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromMetadata(metadata));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<Impl>(std::move(parts))));
+}
+
+std::vector<int32_t> Tokenizer::Encode(std::string_view text, SpecialText mode) const {
+  std::string replaced;
+  if (!unicode::IsValidUtf8(text)) {
+    replaced = unicode::ReplaceIllFormed(text);
+    text = replaced;
+  }
+  std::vector<int32_t> out;
+  out.reserve(text.size() / 3 + 8);
+  PieceCache cache(text.size() >= kCacheFrom);
+  const auto encode = [&](std::string_view stretch) { impl_->EncodeText(stretch, mode, &cache, &out); };
+  if (mode == SpecialText::kPlain) {
+    encode(text);
+  } else {
+    impl_->raw_matcher.Split(text, encode, [&out](int32_t id) { out.push_back(id); });
+  }
+  return out;
+}
+
+std::string Tokenizer::Decode(std::span<const int32_t> tokens, bool skip_special) const {
+  std::string bytes;
+  for (const int32_t token : tokens) {
+    if (!skip_special || !IsSpecial(token)) bytes += TokenBytes(token);
+  }
+  return unicode::IsValidUtf8(bytes) ? bytes : unicode::ReplaceIllFormed(bytes);
+}
+
+std::string_view Tokenizer::TokenBytes(int32_t token) const {
+  return impl_->tokens.present(token) ? impl_->tokens.bytes(token) : std::string_view();
+}
+
+bool Tokenizer::IsSpecial(int32_t token) const { return impl_->special.count(token) > 0; }
+
+int32_t Tokenizer::TokenId(std::string_view text) const {
+  if (text.empty()) return -1;
+  if (const AddedToken* token = impl_->parts.FindAdded(text)) return token->id;
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    if (impl_->tokens.bytes(id) == text) return id;
+  }
+  return -1;
+}
+
+int32_t Tokenizer::vocab_size() const { return impl_->tokens.size(); }
+int32_t Tokenizer::bos_token() const { return impl_->parts.bos; }
+int32_t Tokenizer::eos_token() const { return impl_->parts.eos; }
+bool Tokenizer::add_bos() const { return impl_->parts.add_bos; }
+std::span<const int32_t> Tokenizer::stop_tokens() const { return impl_->parts.stop; }
+const std::string& Tokenizer::chat_template() const { return impl_->parts.chat_template; }
+
+Status Tokenizer::ExportMetadata(int32_t model_vocab, Metadata* metadata) const {
+  const TokenizerParts& parts = impl_->parts;
+  return ExportParts({.tokens = impl_->tokens,
+                      .merges = impl_->bpe.merges(),
+                      .added = parts.added,
+                      .pre_name = parts.pre_name,
+                      .chat_template = parts.chat_template,
+                      .bos = parts.bos,
+                      .eos = parts.eos,
+                      .padding = parts.padding,
+                      .add_bos = parts.add_bos},
+                     model_vocab, metadata);
+}
+
+std::string StreamDecoder::Push(int32_t token) {
+  if (skip_special_ && tokenizer_->IsSpecial(token)) return {};
+  const std::string bytes = pending_ + std::string(tokenizer_->TokenBytes(token));
+  return unicode::ReplaceIllFormed(bytes, &pending_);
+}
+
+std::string StreamDecoder::Flush() {
+  const std::string text = unicode::ReplaceIllFormed(pending_);
+  pending_.clear();
+  return text;
+}
+
+}  // namespace inkstone
