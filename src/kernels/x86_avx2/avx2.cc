@@ -17,11 +17,12 @@ void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratc
   FloatType(op.w.dtype) ? avx2::FloatMatMul(op, row_begin, row_end, scratch)
                         : avx2::QuantMatMul(op, row_begin, row_end, scratch);
 }
-void DecodeAnyRow(DType type, const std::byte* src, int64_t elements, float* dst) {
-  FloatType(type) ? avx2::DecodeFloatRow(type, src, elements, dst) : avx2::DecodeQuantRow(type, src, elements, dst);
-}
 
 }  // namespace
+
+void avx2::DecodeRow(DType type, const std::byte* src, int64_t elements, float* dst) {
+  FloatType(type) ? DecodeFloatRow(type, src, elements, dst) : DecodeQuantRow(type, src, elements, dst);
+}
 
 const KernelTable kAvx2Kernels = {
     .target = "avx2",
@@ -38,7 +39,7 @@ const KernelTable kAvx2Kernels = {
     .rope = avx2::Rope,
     .silu_mul = avx2::SiluMul,
     .store = avx2::Store,
-    .decode_row = DecodeAnyRow,
+    .decode_row = avx2::DecodeRow,
 };
 
 }  // namespace inkstone
