@@ -2,7 +2,7 @@
 add_library(inkstone_options INTERFACE)
 target_include_directories(inkstone_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(inkstone_options INTERFACE
-  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi)
+  -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual -Wno-psabi -Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   target_compile_options(inkstone_options INTERFACE -Wthread-safety)
 endif()

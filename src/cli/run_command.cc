@@ -1,0 +1,170 @@
+// inkstone run: one answer, or a chat on the terminal.
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstdio>
+#include <future>
+#include <iostream>
+
+#include "cli/session_options.h"
+#include "server/json_writer.h"
+
+namespace inkstone {
+namespace {
+
+struct RunOptions : SessionCommandOptions {
+  std::string prompt;
+  std::string system;
+  int64_t max_tokens = -1;
+  float temperature = -1;  // negative: the model's own
+  uint64_t seed = 0;
+  bool seeded = false;
+  bool raw = false;
+};
+
+void Declare(CLI::App* command, RunOptions* o) {
+  AddSessionOptions(command, o);
+  command->add_option("-p,--prompt", o->prompt, "Question; without it, a chat on the terminal");
+  command
+      ->add_option("-n,--max-tokens", o->max_tokens,
+                   "Tokens to generate at most; default: until the answer or the context ends")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--temp", o->temperature, "Temperature, 0 for always the likeliest token; default: the model's own")
+      ->check(CLI::Range(0.0, 10.0));
+  command->add_option_function<uint64_t>(
+      "--seed", [o](const uint64_t& seed) { o->seed = seed, o->seeded = true; }, "The same seed gives the same text");
+  command->add_option("--system", o->system, "System message");
+  command->add_flag("--raw", o->raw, "Continue the prompt as it is, without the chat template");
+  command->footer("Examples:\n  inkstone run qwen3-4b.gguf -p \"Why is the sky blue?\"\n  inkstone run qwen3-4b.gguf");
+}
+
+std::atomic<bool> interrupted{false};  // set by SIGINT during an answer: it ends the answer, not the program
+
+struct Answer {
+  std::string text;
+  FinishReason finish = FinishReason::kStop;
+  GenerationUsage usage;
+};
+
+class Chat {
+ public:
+  Chat(Session& session, const RunOptions& options) : session_(session), options_(options) {}
+
+  Result<std::vector<int32_t>> Tokens(const std::string& prompt, const std::vector<ChatMessage>& messages) const {
+    if (options_.raw) return session_.tokenizer().Encode(prompt, SpecialText::kRecognize);
+    ChatPrompt chat;
+    chat.messages = messages;
+    return session_.EncodeChat(chat);
+  }
+
+  // Generates, printing text as it comes when `echo`.
+  Result<Answer> Generate(std::vector<int32_t> tokens, bool echo) const {
+    GenerationRequest request;
+    request.prompt = std::move(tokens);
+    request.sampling = session_.default_sampling();
+    if (options_.temperature >= 0) request.sampling.temperature = options_.temperature;
+    if (options_.seeded) request.sampling.seed = options_.seed;
+    request.max_tokens = options_.max_tokens;
+    Answer answer;
+    std::promise<Status> done;
+    const EventSink sink = [&](GenerationEvent&& event) {
+      answer.text += event.text;
+      if (echo) {
+        std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+        std::fflush(stdout);
+      }
+      if (!event.finish) return;
+      answer.finish = *event.finish;
+      answer.usage = event.usage;
+      done.set_value(event.status);
+    };
+    auto finished = done.get_future();
+    INK_ASSIGN_OR_RETURN(const RequestId id, session_.engine().Submit(std::move(request), sink));
+    while (finished.wait_for(std::chrono::milliseconds(50)) != std::future_status::ready) {
+      if (interrupted.exchange(false)) session_.engine().Cancel(id);
+    }
+    INK_RETURN_IF_ERROR(finished.get());
+    return answer;
+  }
+
+ private:
+  Session& session_;
+  const RunOptions& options_;
+};
+
+std::vector<ChatMessage> FirstMessages(const RunOptions& o) {
+  std::vector<ChatMessage> messages;
+  if (!o.system.empty()) messages.push_back({.role = "system", .content = o.system});
+  return messages;
+}
+
+void PrintJson(const Answer& answer) {
+  JsonWriter json;
+  const char* reason = answer.finish == FinishReason::kStop     ? "stop"
+                       : answer.finish == FinishReason::kLength ? "length"
+                                                                : "cancelled";
+  json.BeginObject().Field("text", answer.text).Field("finish_reason", reason);
+  json.Field("prompt_tokens", answer.usage.prompt_tokens).Field("generated_tokens", answer.usage.generated_tokens);
+  json.Field("prefill_seconds", answer.usage.prefill_seconds).Field("decode_seconds", answer.usage.decode_seconds);
+  std::puts(json.EndObject().Take().c_str());
+}
+
+Status RunOnce(const Chat& chat, const RunOptions& o) {
+  std::vector<ChatMessage> messages = FirstMessages(o);
+  messages.push_back({.role = "user", .content = o.prompt});
+  INK_ASSIGN_OR_RETURN(auto tokens, chat.Tokens(o.prompt, messages));
+  INK_ASSIGN_OR_RETURN(const Answer answer, chat.Generate(std::move(tokens), !o.json));
+  if (o.json) {
+    PrintJson(answer);
+  } else {
+    std::puts("");
+    if (answer.finish == FinishReason::kLength && o.max_tokens < 0)
+      std::fputs("(the context is full; --context allows more)\n", stderr);
+  }
+  return Status::Ok();
+}
+
+Status RunInteractive(const Chat& chat, const RunOptions& o) {
+  std::fputs("Type a message; /new starts over, /exit or Ctrl-D leaves, Ctrl-C ends an answer.\n", stderr);
+  std::vector<ChatMessage> messages = FirstMessages(o);
+  const bool terminal = isatty(STDIN_FILENO) != 0;
+  for (std::string line; (terminal && std::fputs("\n> ", stdout), std::fflush(stdout), std::getline(std::cin, line));) {
+    if (line == "/exit") break;
+    if (line == "/new") messages = FirstMessages(o);
+    if (line.empty() || line == "/new") continue;
+    messages.push_back({.role = "user", .content = line});
+    auto tokens = chat.Tokens(line, messages);
+    auto answer = tokens.ok() ? chat.Generate(std::move(tokens).value(), true) : Result<Answer>(tokens.status());
+    std::puts("");
+    if (!answer.ok()) {
+      std::fprintf(stderr, "inkstone: %s\n", answer.status().message().c_str());
+      messages.pop_back();
+      continue;
+    }
+    messages.push_back({.role = "assistant", .content = answer->text});
+  }
+  return Status::Ok();
+}
+
+Status Run(const RunOptions& o) {
+  INK_ASSIGN_OR_RETURN(SessionOptions options, ToSessionOptions(o));
+  options.max_sequences = 1;
+  INK_ASSIGN_OR_RETURN(const auto session, Session::Open(options));
+  if (!o.json && o.prompt.empty()) std::fputs(session->info().memory_report.c_str(), stderr);
+  struct sigaction action {};
+  action.sa_handler = [](int) { interrupted.store(true); };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // a second Ctrl-C ends the program
+  sigaction(SIGINT, &action, nullptr);
+  const Chat chat(*session, o);
+  return o.prompt.empty() ? RunInteractive(chat, o) : RunOnce(chat, o);
+}
+
+}  // namespace
+
+void AddRunCommand(CLI::App* app, CommandBody* body) {
+  AddCommand<RunOptions>(app, body, "run", "Answer one prompt, or chat on the terminal", Declare, Run);
+}
+
+}  // namespace inkstone

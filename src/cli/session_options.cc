@@ -1,0 +1,40 @@
+#include "cli/session_options.h"
+
+#include "cli/model_path.h"
+#include "core/units.h"
+
+namespace inkstone {
+
+void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
+  AddCommonOptions(command, options);
+  const auto check_size = [](const std::string& text) {
+    const Status status = ParseBytes(text).status();
+    return status.ok() ? "" : status.message();
+  };
+  command
+      ->add_option("--context", options->context,
+                   "Tokens that one conversation may hold; default: what fits, at most 8192")
+      ->check(CLI::PositiveNumber);
+  command
+      ->add_option("--memory", options->memory,
+                   "Memory that the program may take, such as 5GB; default: what is available")
+      ->check(check_size);
+  command->add_option("--kv-type", options->kv_type, "Type of the KV cache: F16 or F32")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"F16", "F32"}, CLI::ignore_case));
+}
+
+Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
+  SessionOptions options;
+  INK_ASSIGN_OR_RETURN(options.model, ResolveModel(o.model));
+  options.threads = o.threads;
+  options.cpu = o.cpu;
+  options.context = o.context;
+  options.kv_type = *DTypeFromName(o.kv_type);
+  if (!o.memory.empty()) {
+    INK_ASSIGN_OR_RETURN(options.memory_limit, ParseBytes(o.memory));
+  }
+  return options;
+}
+
+}  // namespace inkstone

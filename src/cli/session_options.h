@@ -1,0 +1,21 @@
+// The options of commands that generate text.
+#pragma once
+
+#include <string>
+
+#include "cli/command.h"
+#include "engine/session.h"
+
+namespace inkstone {
+
+struct SessionCommandOptions : CommonOptions {
+  int64_t context = 0;
+  std::string memory;
+  std::string kv_type = "F16";
+};
+
+void AddSessionOptions(CLI::App* command, SessionCommandOptions* options);
+// Resolves the model's path; sequences and queue are the command's to set.
+Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& options);
+
+}  // namespace inkstone
