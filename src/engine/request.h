@@ -14,30 +14,30 @@ namespace inkstone {
 
 // Defaults are neutral: with them, sampling follows the model's own distribution.
 struct SamplingParams {
-  float temperature = 1.0f;                           // 0: greedy
-  int top_k = 0;                                      // 0: off
-  float top_p = 1.0f;                                 // nucleus (Holtzman et al. 2020); 1: off
-  float min_p = 0.0f;                                 // keeps tokens at least min_p as likely as the likeliest; 0: off
-  float typical_p = 1.0f;                             // locally typical sampling (Meister et al. 2023); 1: off
-  float repetition_penalty = 1.0f;                    // CTRL (Keskar et al. 2019), over prompt and answer; 1: off
-  float presence_penalty = 0.0f;                      // OpenAI's, over the answer
-  float frequency_penalty = 0.0f;                     // OpenAI's, over the answer
-  int penalty_window = 0;                             // newest tokens that repetition_penalty looks at; 0: all
-  std::vector<std::pair<int32_t, float>> logit_bias;  // added to the logit; -100 and below bans
-  std::optional<uint64_t> seed;                       // the same seed gives the same text; drawn at random when not set
+  float temperature = 1.0f;         // 0: greedy
+  int top_k = 0;                    // 0: off
+  float top_p = 1.0f;               // nucleus (Holtzman et al. 2020); 1: off
+  float min_p = 0.0f;               // keeps tokens at least min_p as likely as the likeliest; 0: off
+  float typical_p = 1.0f;           // locally typical sampling (Meister et al. 2023); 1: off
+  float repetition_penalty = 1.0f;  // CTRL (Keskar et al. 2019), over prompt and answer; 1: off
+  float presence_penalty = 0.0f;    // OpenAI's, over the answer
+  float frequency_penalty = 0.0f;   // OpenAI's, over the answer
+  int penalty_window = 0;           // newest tokens that repetition_penalty looks at; 0: all
+  std::vector<std::pair<int32_t, float>> logit_bias = {};  // added to the logit; -100 and below bans
+  std::optional<uint64_t> seed = {};  // the same seed gives the same text; drawn at random when not set
 
   // Names the field, the range and what was found.
   Status Validate(int32_t vocab) const;
 };
 
 struct GenerationRequest {
-  std::vector<int32_t> prompt;  // at least one token
-  SamplingParams sampling;
-  int64_t max_tokens = -1;        // -1: until the context is full
-  std::vector<std::string> stop;  // the answer ends before the first of these; found across token borders
-  bool ignore_eos = false;        // go on after the model's stop tokens (benchmarks)
-  bool keep_special = false;      // special tokens appear in the text
-  int top_logprobs = -1;          // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
+  std::vector<int32_t> prompt = {};  // at least one token
+  SamplingParams sampling = {};
+  int64_t max_tokens = -1;             // -1: until the context is full
+  std::vector<std::string> stop = {};  // the answer ends before the first of these; found across token borders
+  bool ignore_eos = false;             // go on after the model's stop tokens (benchmarks)
+  bool keep_special = false;           // special tokens appear in the text
+  int top_logprobs = -1;               // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };

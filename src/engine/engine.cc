@@ -1,0 +1,228 @@
+#include "engine/engine.h"
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <random>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/scheduler.h"
+#include "engine/sequence.h"
+#include "engine/stop_matcher.h"
+
+namespace inkstone {
+namespace {
+
+constexpr int kMaxTopLogprobs = 20;
+
+uint64_t RandomSeed() {
+  std::random_device device;
+  return (uint64_t{device()} << 32) | device();
+}
+
+Status AtLeast(const char* what, int64_t found, int64_t least) {
+  if (found >= least) return Status::Ok();
+  return InvalidArgument(std::string("engine: ") + what + " must be at least " + std::to_string(least) + ", found " +
+                         std::to_string(found));
+}
+
+Status AtMost(const char* what, int64_t found, int64_t most) {
+  if (found <= most) return Status::Ok();
+  return InvalidArgument(std::string("engine: ") + what + " must be at most " + std::to_string(most) + ", found " +
+                         std::to_string(found));
+}
+
+Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer& tokenizer) {
+  const ModelLimits& limits = model.limits();
+  INK_RETURN_IF_ERROR(AtLeast("context", o.context, 2));
+  INK_RETURN_IF_ERROR(AtMost("context", o.context, limits.max_context));
+  INK_RETURN_IF_ERROR(AtLeast("kv_tokens", o.kv_tokens, o.context));
+  INK_RETURN_IF_ERROR(AtLeast("max_sequences", o.max_sequences, 1));
+  INK_RETURN_IF_ERROR(AtMost("max_sequences", o.max_sequences, limits.max_sequences));
+  INK_RETURN_IF_ERROR(AtMost("max_sequences", o.max_sequences, limits.max_logit_rows));
+  INK_RETURN_IF_ERROR(AtLeast("max_queue", o.max_queue, 0));
+  INK_RETURN_IF_ERROR(AtLeast("prompt_chunk", o.prompt_chunk, 1));
+  INK_RETURN_IF_ERROR(AtMost("prompt_chunk", o.prompt_chunk, limits.max_step_rows));
+  return AtMost("the tokenizer's vocabulary", tokenizer.vocab_size(), model.config().vocab);
+}
+
+class EngineImpl final : public Engine {
+ public:
+  EngineImpl(std::unique_ptr<Model> model, PagePool pool, const Tokenizer& tokenizer, const EngineOptions& options)
+      : model_(std::move(model)),
+        pool_(std::move(pool)),
+        tokenizer_(tokenizer),
+        options_(options),
+        scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size()}, options_, [this] { Leave(); }),
+        stats_(scheduler_.stats()),
+        thread_([this] { Loop(); }) {}
+  ~EngineImpl() override;
+
+  Result<RequestId> Submit(GenerationRequest request, EventSink sink) override;
+  void Cancel(RequestId id) override;
+  void Drain() override;
+  bool Idle() const override;
+  EngineStats stats() const override;
+  const EngineOptions& options() const override { return options_; }
+  const ModelConfig& config() const override { return model_->config(); }
+
+ private:
+  Status Check(const GenerationRequest& request) const;
+  void Loop();
+  // A request is about to get its last event: its place may be taken.
+  void Leave();
+
+  const std::unique_ptr<Model> model_;
+  PagePool pool_;  // engine thread only
+  const Tokenizer& tokenizer_;
+  const EngineOptions options_;
+  Scheduler scheduler_;  // engine thread only
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  // Guarded by mutex_:
+  std::deque<std::unique_ptr<Sequence>> incoming_;
+  std::vector<RequestId> cancels_;
+  RequestId next_id_ = 1;
+  int64_t in_flight_ = 0;    // accepted, last event not yet due
+  int64_t undelivered_ = 0;  // accepted, last event not known to have gone out
+  int64_t requests_ = 0;
+  int64_t rejected_ = 0;
+  bool draining_ = false;
+  bool stop_ = false;
+  EngineStats stats_;  // the scheduler's, after the latest step
+
+  std::thread thread_;  // last: runs while everything above exists
+};
+
+EngineImpl::~EngineImpl() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+Status EngineImpl::Check(const GenerationRequest& request) const {
+  const int64_t size = static_cast<int64_t>(request.prompt.size());
+  if (size == 0) return InvalidArgument("the prompt is empty: expected at least one token");
+  if (size >= options_.context) {
+    return InvalidArgument("the prompt has " + std::to_string(size) + " tokens, the context holds " +
+                           std::to_string(options_.context) + " for prompt and answer together");
+  }
+  for (const int32_t token : request.prompt) {
+    if (token < 0 || token >= config().vocab) {
+      return InvalidArgument("prompt: a token id must be 0 to " + std::to_string(config().vocab - 1) + ", found " +
+                             std::to_string(token));
+    }
+  }
+  if (request.max_tokens < -1) {
+    return InvalidArgument("max_tokens must be -1 (until the context is full) or more, found " +
+                           std::to_string(request.max_tokens));
+  }
+  if (request.top_logprobs < -1 || request.top_logprobs > kMaxTopLogprobs) {
+    return InvalidArgument("top_logprobs must be -1 (none) to " + std::to_string(kMaxTopLogprobs) + ", found " +
+                           std::to_string(request.top_logprobs));
+  }
+  INK_RETURN_IF_ERROR(StopMatcher::Validate(request.stop));
+  return request.sampling.Validate(tokenizer_.vocab_size());
+}
+
+Result<RequestId> EngineImpl::Submit(GenerationRequest request, EventSink sink) {
+  INK_RETURN_IF_ERROR(Check(request));
+  const uint64_t seed = request.sampling.seed ? *request.sampling.seed : RandomSeed();
+  RequestId id = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (draining_ || in_flight_ >= int64_t{options_.max_sequences} + options_.max_queue) {
+      ++rejected_;
+      if (draining_) return Unavailable("the engine is shutting down and takes no new requests");
+      return ResourceExhausted("the queue is full: " + std::to_string(in_flight_) +
+                               " requests run or wait; try again later");
+    }
+    id = next_id_++;
+    incoming_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink), seed, tokenizer_, &pool_));
+    ++requests_;
+    ++in_flight_;
+    ++undelivered_;
+  }
+  wake_.notify_one();
+  return id;
+}
+
+void EngineImpl::Cancel(RequestId id) {
+  {
+    const std::lock_guard lock(mutex_);
+    cancels_.push_back(id);
+  }
+  wake_.notify_one();
+}
+
+void EngineImpl::Drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
+}
+
+bool EngineImpl::Idle() const {
+  const std::lock_guard lock(mutex_);
+  return undelivered_ == 0;
+}
+
+EngineStats EngineImpl::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.waiting += static_cast<int>(incoming_.size());
+  stats.requests = requests_;
+  stats.rejected = rejected_;
+  return stats;
+}
+
+void EngineImpl::Leave() {
+  const std::lock_guard lock(mutex_);
+  --in_flight_;
+}
+
+void EngineImpl::Loop() {
+  std::deque<std::unique_ptr<Sequence>> incoming;
+  std::vector<RequestId> cancels;
+  bool stop = false;
+  std::unique_lock lock(mutex_);
+  while (!stop) {
+    wake_.wait(lock, [this] { return stop_ || !incoming_.empty() || !cancels_.empty() || !scheduler_.idle(); });
+    incoming.swap(incoming_);
+    cancels.swap(cancels_);
+    stop = stop_;
+    lock.unlock();
+
+    for (auto& sequence : incoming) scheduler_.Add(std::move(sequence));
+    for (const RequestId id : cancels) scheduler_.Cancel(id);
+    incoming.clear();
+    cancels.clear();
+    if (stop) {
+      scheduler_.CancelAll();
+    } else {
+      scheduler_.Step();
+    }
+
+    lock.lock();
+    stats_ = scheduler_.stats();
+    undelivered_ = scheduler_.unfinished() + static_cast<int64_t>(incoming_.size());
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Backend& backend,
+                                               const Tokenizer& tokenizer, const EngineOptions& options) {
+  INK_RETURN_IF_ERROR(CheckOptions(options, *model, tokenizer));
+  KvLayout layout = model->config().KvLayoutFor(options.kv_type);
+  layout.page_tokens = model->limits().page_tokens;
+  INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
+  return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(model), std::move(pool), tokenizer, options));
+}
+
+}  // namespace inkstone

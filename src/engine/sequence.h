@@ -1,0 +1,59 @@
+// One request on its way through the engine.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "engine/answer_stream.h"
+#include "engine/engine.h"
+#include "engine/request.h"
+#include "engine/sampler.h"
+#include "kvcache/page_pool.h"
+
+namespace inkstone {
+
+using Clock = std::chrono::steady_clock;
+
+// Made by the thread that submits, then touched by the engine thread only.
+struct Sequence {
+  Sequence(RequestId request_id, GenerationRequest wanted, EventSink events, uint64_t seed, const Tokenizer& tokenizer,
+           PagePool* pool)
+      : id(request_id),
+        sink(std::move(events)),
+        sampler(std::move(wanted.sampling), seed),
+        answer(tokenizer, wanted.keep_special, wanted.stop),
+        tokens(std::move(wanted.prompt)),
+        prompt_tokens(static_cast<int64_t>(tokens.size())),
+        max_tokens(wanted.max_tokens),
+        ignore_eos(wanted.ignore_eos),
+        top_logprobs(wanted.top_logprobs),
+        pages(pool) {}
+
+  int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+  // Its newest token is all that the next step needs.
+  bool decoding() const { return computed >= prompt_tokens && computed + 1 == size(); }
+
+  const RequestId id;
+  const EventSink sink;
+  Sampler sampler;
+  AnswerStream answer;
+  std::vector<int32_t> tokens;  // prompt, then answer
+  const int64_t prompt_tokens;
+  const int64_t max_tokens;
+  const bool ignore_eos;
+  const int top_logprobs;
+
+  PageTable pages;
+  int64_t computed = 0;   // tokens whose keys and values are in the pages
+  int64_t prefilled = 0;  // most prompt tokens that were ever computed: preemption does not take progress back
+  int64_t generated = 0;  // tokens drawn, a stop token included
+  bool started = false;   // admitted at least once
+
+  Clock::time_point submitted = Clock::now();
+  Clock::time_point admitted;
+  Clock::time_point first_token;
+};
+
+}  // namespace inkstone

@@ -1,0 +1,123 @@
+#include "planner/memory_plan.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+#include "core/units.h"
+
+namespace inkstone {
+namespace {
+
+constexpr int64_t kDefaultContext = 8192;
+// An automatic context below this is no use for a chat: better to refuse and say what would fit.
+constexpr int64_t kLeastContext = 512;
+// Concurrent sequences get KV memory beyond one full context up to this part of what is available.
+constexpr uint64_t kSharedKvPart = 4;
+
+uint64_t KvBytes(const KvLayout& kv, int64_t tokens) {
+  return static_cast<uint64_t>(kv.PagesFor(tokens)) * kv.page_bytes();
+}
+
+// Tokens, in whole pages, that fit beside `fixed` bytes.
+int64_t TokensThatFit(const KvLayout& kv, uint64_t fixed, uint64_t available) {
+  if (available <= fixed) return 0;
+  return static_cast<int64_t>((available - fixed) / kv.page_bytes()) * kv.page_tokens;
+}
+
+int64_t WholePages(const KvLayout& kv, int64_t tokens) {
+  return std::max<int64_t>(tokens / kv.page_tokens * kv.page_tokens, std::min<int64_t>(tokens, kv.page_tokens));
+}
+
+// "at Q4_0 about 2.26 GB": the widest type with which `other` bytes still fit beside the weights; empty when none does.
+std::string SmallerWeights(const MemoryFacts& facts, uint64_t other, uint64_t available) {
+  static constexpr std::array kTypes = {DType::kQ8_0, DType::kQ6_K, DType::kQ5_K, DType::kQ4_0, DType::kQ3_K};
+  for (const DType type : kTypes) {
+    const int64_t block = Info(type).block_elements;
+    const uint64_t bytes = static_cast<uint64_t>(RowBytes(type, (facts.parameters + block - 1) / block * block));
+    if (bytes < facts.weight_bytes && bytes + other <= available) {
+      return "the weights at " + std::string(Info(type).name) + ", about " + FormatBytes(bytes) +
+             " (inkstone compress --type " + std::string(Info(type).name) + ")";
+    }
+  }
+  return {};
+}
+
+// The sentence for a plan that does not fit: needed, available, what would fit.
+Status Refuse(const MemoryFacts& facts, const MemoryPlan& plan) {
+  std::string message = "not enough memory: needed " + FormatBytes(plan.total()) + " (weights " +
+                        FormatBytes(plan.weight_bytes) + ", KV cache " + FormatBytes(plan.kv_bytes) + " for " +
+                        std::to_string(plan.context) + " tokens in " + std::string(Info(plan.kv_type).name) +
+                        ", activations " + FormatBytes(plan.activation_bytes) + ", runtime " +
+                        FormatBytes(plan.runtime_bytes) + "), available " + FormatBytes(plan.available);
+  std::string advice;
+  const auto add = [&advice](const std::string& text) { advice += (advice.empty() ? "" : "; or ") + text; };
+  const uint64_t fixed = plan.total() - plan.kv_bytes;
+  const int64_t tokens = TokensThatFit(facts.kv, fixed, plan.available);
+  if (tokens > 0) add("a context of at most " + std::to_string(tokens) + " tokens");
+  if (facts.kv.type == DType::kF32) {
+    KvLayout half = facts.kv;
+    half.type = DType::kF16;
+    const uint64_t kv = KvBytes(half, plan.context);
+    if (fixed + kv <= plan.available) add("a KV cache in F16, " + FormatBytes(kv));
+  }
+  const std::string weights = SmallerWeights(facts, plan.total() - plan.weight_bytes, plan.available);
+  if (!weights.empty()) add(weights);
+  return ResourceExhausted(message + "; would fit: " + (advice.empty() ? "a smaller model" : advice));
+}
+
+}  // namespace
+
+Result<MemoryPlan> PlanMemory(const MemoryFacts& facts, const MemoryWishes& wishes) {
+  if (wishes.context < 0 || wishes.context > facts.trained_context) {
+    return InvalidArgument("context must be 0 (automatic) to " + std::to_string(facts.trained_context) +
+                           ", what the model was trained for, found " + std::to_string(wishes.context));
+  }
+  MemoryPlan plan;
+  plan.weight_bytes = facts.weight_bytes;
+  plan.activation_bytes = facts.activation_bytes;
+  plan.runtime_bytes = facts.runtime_bytes;
+  plan.available = wishes.memory_limit == 0 ? facts.available : std::min(facts.available, wishes.memory_limit);
+  plan.kv_type = facts.kv.type;
+
+  const int64_t fits = TokensThatFit(facts.kv, plan.total(), plan.available);
+  plan.context = wishes.context;
+  if (plan.context == 0) {
+    const int64_t most = std::min(kDefaultContext, facts.trained_context);
+    plan.context = WholePages(facts.kv, std::max(std::min(most, fits), std::min(most, kLeastContext)));
+  }
+  plan.kv_bytes = KvBytes(facts.kv, plan.context);
+  if (plan.total() > plan.available) return Refuse(facts, plan);
+
+  const int64_t share = TokensThatFit(facts.kv, 0, plan.available / kSharedKvPart);
+  plan.kv_tokens = facts.kv.PagesFor(plan.context) * facts.kv.page_tokens;
+  plan.kv_tokens = std::max(plan.kv_tokens, std::min({plan.kv_tokens * wishes.max_sequences, share, fits}));
+  plan.kv_bytes = KvBytes(facts.kv, plan.kv_tokens);
+  return plan;
+}
+
+uint64_t EstimateRuntimeBytes(int64_t vocab, int max_sequences) {
+  constexpr uint64_t kProgram = 60'000'000;     // code, libraries, thread stacks, request and response buffers
+  constexpr uint64_t kTokenizerPerToken = 400;  // texts, hash tables, merges
+  constexpr uint64_t kSamplerPerToken = 24;
+  const uint64_t logits = sizeof(float) * static_cast<uint64_t>(max_sequences);
+  return kProgram + static_cast<uint64_t>(vocab) * (kTokenizerPerToken + kSamplerPerToken + logits);
+}
+
+std::string MemoryPlan::Report() const {
+  std::string report;
+  const auto line = [&report](const std::string& name, uint64_t bytes) {
+    char text[128];
+    std::snprintf(text, sizeof(text), "%-34s %9s\n", name.c_str(), FormatBytes(bytes).c_str());
+    report += text;
+  };
+  line("weights, mapped", weight_bytes);
+  line("KV cache, " + std::to_string(kv_tokens) + " tokens in " + std::string(Info(kv_type).name), kv_bytes);
+  line("activations", activation_bytes);
+  line("runtime", runtime_bytes);
+  line("sum", total());
+  line("available", available);
+  return report;
+}
+
+}  // namespace inkstone

@@ -1,0 +1,140 @@
+#include "planner/memory_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <sstream>
+
+namespace inkstone {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint64_t kGB = 1'000'000'000;
+
+// Qwen3-4B in 16 bits: 147,456 bytes of KV for each token.
+MemoryFacts Qwen4B() {
+  MemoryFacts facts;
+  facts.weight_bytes = 8'050'000'000;
+  facts.parameters = 4'020'000'000;
+  facts.kv = {36, 8, 128, DType::kF16, 32};
+  facts.trained_context = 40960;
+  facts.activation_bytes = 100'000'000;
+  facts.runtime_bytes = 150'000'000;
+  facts.available = 24 * kGB;
+  return facts;
+}
+
+TEST(MemoryPlan, EveryByteIsCounted) {
+  const auto plan = PlanMemory(Qwen4B(), {.context = 4096});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_EQ(plan->context, 4096);
+  EXPECT_EQ(plan->kv_tokens, 4096);
+  EXPECT_EQ(plan->kv_bytes, 4096u * 147'456u);
+  EXPECT_EQ(plan->total(), 8'050'000'000u + 4096u * 147'456u + 250'000'000u);
+}
+
+TEST(MemoryPlan, AutomaticContextIsAtMost8192AndTheModelsOwn) {
+  MemoryFacts facts = Qwen4B();
+  EXPECT_EQ(PlanMemory(facts, {})->context, 8192);
+  facts.trained_context = 2048;
+  EXPECT_EQ(PlanMemory(facts, {})->context, 2048);
+  facts.trained_context = 100;  // whole pages below it
+  EXPECT_EQ(PlanMemory(facts, {})->context, 96);
+}
+
+TEST(MemoryPlan, AutomaticContextShrinksToWhatFits) {
+  MemoryFacts facts = Qwen4B();
+  const uint64_t fixed = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes;
+  for (const int64_t tokens : {512, 1000, 3000, 8191}) {
+    facts.available = fixed + static_cast<uint64_t>(tokens) * 147'456u;
+    const auto plan = PlanMemory(facts, {});
+    ASSERT_TRUE(plan.ok()) << plan.status().message();
+    EXPECT_EQ(plan->context, tokens / 32 * 32);
+    EXPECT_LE(plan->total(), facts.available);
+  }
+  facts.available = fixed + 511 * 147'456u;
+  EXPECT_EQ(PlanMemory(facts, {}).status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST(MemoryPlan, RefusalSaysNeededAvailableAndALargestContextThatReallyFits) {
+  MemoryFacts facts = Qwen4B();
+  facts.available = 10 * kGB;
+  const Status status = PlanMemory(facts, {.context = 32768}).status();
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("needed 13.1 GB"));
+  EXPECT_THAT(status.message(), HasSubstr("available 10.0 GB"));
+  const std::string words = "a context of at most ";
+  const size_t at = status.message().find(words);
+  ASSERT_NE(at, std::string::npos) << status.message();
+  const int64_t tokens = std::stoll(status.message().substr(at + words.size()));
+  EXPECT_TRUE(PlanMemory(facts, {.context = tokens}).ok());
+  EXPECT_FALSE(PlanMemory(facts, {.context = tokens + 1}).ok());
+}
+
+TEST(MemoryPlan, RefusalNamesTheWidestWeightTypeThatFits) {
+  MemoryFacts facts = Qwen4B();
+  facts.available = 3 * kGB;
+  const Status status = PlanMemory(facts, {}).status();
+  EXPECT_THAT(status.message(), HasSubstr("the weights at Q4_0, about 2.26 GB"));
+  EXPECT_THAT(status.message(), Not(HasSubstr("a context of")));
+  facts.available = 6 * kGB;
+  EXPECT_THAT(PlanMemory(facts, {}).status().message(), HasSubstr("at Q8_0, about 4.27 GB"));
+  facts.available = kGB;
+  EXPECT_THAT(PlanMemory(facts, {}).status().message(), HasSubstr("would fit: a smaller model"));
+}
+
+TEST(MemoryPlan, RefusalOfAnF32CacheNamesF16) {
+  MemoryFacts facts = Qwen4B();
+  facts.kv.type = DType::kF32;
+  facts.available = 10 * kGB;
+  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), HasSubstr("a KV cache in F16, 1.21 GB"));
+}
+
+TEST(MemoryPlan, TheLimitOfTheWishCounts) {
+  const Status status = PlanMemory(Qwen4B(), {.context = 4096, .memory_limit = 4 * kGB}).status();
+  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
+  EXPECT_THAT(status.message(), HasSubstr("available 4.00 GB"));
+  EXPECT_EQ(PlanMemory(Qwen4B(), {.memory_limit = 100 * kGB})->available, 24 * kGB);
+}
+
+TEST(MemoryPlan, AContextBeyondTheModelsIsRefused) {
+  const Status status = PlanMemory(Qwen4B(), {.context = 40961}).status();
+  EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
+  EXPECT_THAT(status.message(), HasSubstr("40960"));
+  EXPECT_EQ(PlanMemory(Qwen4B(), {.context = -1}).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(MemoryPlan, SequencesShareAtMostAQuarterOfTheMemory) {
+  MemoryFacts facts = Qwen4B();
+  const auto plan = PlanMemory(facts, {.context = 8192, .max_sequences = 8});
+  EXPECT_GT(plan->kv_tokens, 3 * 8192);
+  EXPECT_LE(plan->kv_bytes, facts.available / 4);
+  facts.kv.layers = 1;  // little enough for every sequence's full context
+  EXPECT_EQ(PlanMemory(facts, {.context = 8192, .max_sequences = 8})->kv_tokens, 8 * 8192);
+  facts = Qwen4B();
+  facts.available = facts.weight_bytes + 2 * kGB;
+  EXPECT_LE(PlanMemory(facts, {.context = 8192, .max_sequences = 8})->total(), facts.available);
+}
+
+TEST(MemoryPlan, ReportHasAlignedLines) {
+  std::istringstream report(PlanMemory(Qwen4B(), {.context = 8192})->Report());
+  std::string line;
+  size_t width = 0;
+  int lines = 0;
+  for (; std::getline(report, line); ++lines) {
+    if (width == 0) width = line.size();
+    EXPECT_EQ(line.size(), width) << line;
+  }
+  EXPECT_EQ(lines, 6);
+}
+
+TEST(MemoryPlan, RuntimeGrowsWithTheVocabulary) {
+  EXPECT_GT(EstimateRuntimeBytes(151'936, 8), EstimateRuntimeBytes(6'144, 8));
+  EXPECT_LT(EstimateRuntimeBytes(151'936, 16), 200'000'000u);
+}
+
+}  // namespace
+}  // namespace inkstone
