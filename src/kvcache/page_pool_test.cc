@@ -34,7 +34,9 @@ TEST_F(PagePoolTest, PagesAreDistinctAndLayersDoNotOverlap) {
   ASSERT_EQ(blocks.size(), 20u);
   std::byte* previous = nullptr;
   for (std::byte* block : blocks) {
-    if (previous != nullptr) EXPECT_GE(block - previous, static_cast<std::ptrdiff_t>(pool.layout().block_bytes()));
+    if (previous != nullptr) {
+      EXPECT_GE(block - previous, static_cast<std::ptrdiff_t>(pool.layout().block_bytes()));
+    }
     previous = block;
   }
   EXPECT_EQ(pool.Allocate().status().code(), StatusCode::kResourceExhausted);

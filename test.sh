@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests. Usage: ./test.sh [STAGE...]
+#   checks   layers, file sizes, formatting
+#   unit     unit and parity tests of the 'dev' preset
+#   tidy     clang-tidy
+#   web      the page: types, unit tests, build
+#   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
+#   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   tsan     the unit tests under ThreadSanitizer
+#   fuzz     each fuzzer for FUZZ_SECONDS (default 20)
+# Without arguments: all of them.
+set -euo pipefail
+cd "$(dirname "$0")"
+export CCACHE_NOHASHDIR=1
+
+title() { printf '\n=== %s  [%s s]\n' "$1" "$SECONDS"; }
+
+stage_checks() {
+  python3 tools/check_layers.py
+  git ls-files 'src/*.h' 'src/*.cc' 'fuzz/*.cc' 'bench/*.cc' 'tests/*.cc' | xargs clang-format-14 --dry-run -Werror
+  echo "formatting: fine"
+}
+
+build_and_test() {
+  cmake --preset "$1" >/dev/null
+  cmake --build --preset "$1" -- --quiet
+  ctest --preset "$1" -j 2 --output-on-failure
+}
+
+stage_unit() { build_and_test dev; }
+stage_asan() { build_and_test asan-ubsan; }
+stage_tsan() { build_and_test tsan; }
+
+stage_tidy() {
+  cmake --preset dev >/dev/null
+  git ls-files 'src/*.cc' | grep -v _test.cc | xargs -P 2 -n 4 clang-tidy-14 -p build/dev --quiet 2>/dev/null
+  echo "clang-tidy: fine"
+}
+
+stage_web() {
+  (cd web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm test --silent)
+  tools/build_web.sh
+}
+
+stage_e2e() {
+  tools/build_web.sh
+  cmake --preset release >/dev/null
+  cmake --build --preset release -- --quiet
+  tests/end_to_end.sh
+}
+
+stage_fuzz() {
+  cmake --preset fuzz >/dev/null
+  cmake --build --preset fuzz -- --quiet
+  fuzz/run_all.sh "${FUZZ_SECONDS:-20}"
+}
+
+tools/install_dependencies.sh test
+stages=("$@")
+[ $# -gt 0 ] || stages=(checks unit web e2e asan tsan fuzz tidy)
+for stage in "${stages[@]}"; do
+  declare -F "stage_$stage" >/dev/null || { echo "unknown stage '$stage'" >&2; sed -n '2,12p' "$0" >&2; exit 2; }
+  title "$stage"
+  "stage_$stage"
+done
+title "all stages passed: ${stages[*]}"
