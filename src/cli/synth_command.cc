@@ -51,6 +51,9 @@ void Declare(CLI::App* command, SynthCommandOptions* o) {
   command->add_option("--type", o->type, "BF16, F16 or F32")
       ->capture_default_str()
       ->check(CLI::IsMember({"BF16", "F16", "F32"}, CLI::ignore_case));
+  command->add_option("--deviation", o->options.deviation, "Standard deviation of the weights")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
   command->add_option("--seed", o->options.seed, "The same seed gives the same weights")->capture_default_str();
   command->add_option("--tokenizer-from", o->options.tokenizer_from, "Folder to copy the tokenizer files from")
       ->check(CLI::ExistingDirectory);

@@ -24,7 +24,6 @@ namespace fs = std::filesystem;
 constexpr int64_t kPiece = 4096;              // elements made at once, in the first-level cache
 constexpr int64_t kSlice = int64_t{4} << 20;  // elements of one buffer: 8 or 16 MiB
 constexpr int kBuffers = 3;
-constexpr float kDeviation = 0.02f;
 constexpr int64_t kMaxDimension = 1 << 24;  // keeps every product far from overflow
 constexpr int64_t kMaxLayers = 1024;
 constexpr uint64_t kTextReserve = 64u << 20;  // config, tokenizer and headers
@@ -44,14 +43,14 @@ uint64_t TensorKey(uint64_t seed, const std::string& name) {
 
 // Elements [begin, begin + count) of a tensor: the sum of four 16-bit uniforms, which is close to normal. Element i
 // depends on key and i only.
-void FillNoise(uint64_t key, int64_t begin, int64_t count, float mean, float* values) {
-  constexpr float kUnit = kDeviation / 37837.2f;  // 65536 / sqrt(3): the deviation of the sum
+void FillNoise(uint64_t key, int64_t begin, int64_t count, float mean, float deviation, float* values) {
+  const float unit = deviation / 37837.2f;  // 65536 / sqrt(3): the deviation of the sum
   constexpr int32_t kMiddle = 2 * 65535;
   for (int64_t i = 0; i < count; ++i) {
     const uint64_t bits = Mix(key + static_cast<uint64_t>(begin + i) * 0x9e3779b97f4a7c15u);
     const uint64_t pairs = (bits & 0x0000ffff0000ffffu) + ((bits >> 16) & 0x0000ffff0000ffffu);
     const int32_t sum = static_cast<int32_t>((pairs & 0xffffffffu) + (pairs >> 32));
-    values[i] = mean + static_cast<float>(sum - kMiddle) * kUnit;
+    values[i] = mean + static_cast<float>(sum - kMiddle) * unit;
   }
 }
 
@@ -212,7 +211,7 @@ class ShardWriter {
         for (int64_t p = first; p < last; ++p) {
           const int64_t from = begin + p * kPiece;
           const int64_t count = std::min(kPiece, end - from);
-          FillNoise(key, from, count, tensor.mean, values);
+          FillNoise(key, from, count, tensor.mean, options_.deviation, values);
           EncodeRow(type, values, count, buffer.data() + RowBytes(type, from - begin));
         }
       });

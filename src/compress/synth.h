@@ -39,6 +39,7 @@ struct SynthOptions {
   SynthShape shape;
   DType type = DType::kBF16;  // of every tensor: BF16, F16 or F32
   uint64_t seed = 1;
+  float deviation = 0.02f;                   // of every weight around its mean (0, for norms 1)
   int threads = 0;                           // 0: one for each physical core that this process may use
   uint64_t max_shard_bytes = 4'500'000'000;  // of tensor data; a larger model is split at tensors, and indexed
   std::string tokenizer_from;                // folder whose tokenizer files are copied; empty: bytes and ChatML tokens
@@ -46,11 +47,10 @@ struct SynthOptions {
 };
 
 // Writes config.json, generation_config.json, tokenizer files and safetensors. Matrices and biases are about normal
-// with standard deviation 0.02, norms are 1 plus that, so that logits stay of ordinary size. The weights depend on
-// shape, type and seed only. An interrupted run leaves no config.json, so that no half model can be opened.
-// `progress` is called on the calling thread after every slice.
-// Errors: kInvalidArgument (shape, type, folder not empty, tokenizer larger than the vocabulary), kResourceExhausted
-// (disk).
+// with the standard deviation asked for (0.02 keeps logits of ordinary size at true shapes), norms are 1 plus that. The
+// weights depend on shape, type, seed and deviation only. An interrupted run leaves no config.json, so that no half model can be
+// opened. `progress` is called on the calling thread after every slice. Errors: kInvalidArgument (shape, type, folder
+// not empty, tokenizer larger than the vocabulary), kResourceExhausted (disk).
 Status Synth(const SynthOptions& options, FunctionRef<void(const Progress&)> progress);
 
 }  // namespace inkstone
