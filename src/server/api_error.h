@@ -1,0 +1,31 @@
+// An error as an OpenAI client sees it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/status.h"
+#include "server/http_types.h"
+
+namespace inkstone {
+
+struct ApiError {
+  int status = 400;
+  std::string message;
+  std::string type = "invalid_request_error";
+  std::string param = {};      // the field, empty: null
+  std::string code = {};       // empty: null
+  int64_t prompt_tokens = -1;  // with code context_length_exceeded
+  int64_t context = -1;
+  int retry_after = 0;  // seconds, 0: no such header
+};
+
+// {"error":{"message","type","param","code"}}
+std::string ErrorJson(const ApiError& error);
+HttpResponse ErrorResponse(const ApiError& error);
+// Maps a code of the layers below: bad input 400, a full queue or a draining engine 503, the rest 500.
+ApiError ErrorFromStatus(const Status& status);
+ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, const std::string& param);
+ApiError InternalError(const std::string& message);
+
+}  // namespace inkstone

@@ -1,0 +1,25 @@
+// The body of POST /v1/chat/completions as native types.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "server/api_error.h"
+#include "server/generation_params.h"
+#include "tokenizer/chat_template.h"
+
+namespace inkstone {
+
+struct ChatRequest {
+  GenerationParams params;
+  ChatPrompt prompt;
+  bool parse_tools = false;  // tools were given and may be called
+};
+
+// Checks every field that is read; fields it does not know are ignored. No engine, no I/O.
+std::optional<ApiError> ParseChatRequest(std::string_view body, const ModelFacts& facts, ChatRequest* request);
+// Only what the template needs: for /apply-template.
+std::optional<ApiError> ParseChatPrompt(FieldReader& fields, ChatRequest* request);
+
+}  // namespace inkstone

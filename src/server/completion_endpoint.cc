@@ -1,0 +1,123 @@
+#include <charconv>
+
+#include "server/completion_request.h"
+#include "server/completion_responder.h"
+#include "server/endpoints.h"
+
+namespace inkstone {
+namespace {
+
+std::vector<int32_t> EncodeRaw(const Tokenizer& tokenizer, const std::string& text) {
+  std::vector<int32_t> tokens;
+  if (tokenizer.add_bos() && tokenizer.bos_token() >= 0) tokens.push_back(tokenizer.bos_token());
+  const auto encoded = tokenizer.Encode(text, SpecialText::kRecognize);
+  tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  return tokens;
+}
+
+ApiError EmptyPrompt(const std::string& param) {
+  return {.message = "'" + param + "': expected at least one token, found an empty prompt", .param = param};
+}
+
+PlanOrError PrepareCompletion(Service& service, const std::string& body) {
+  Session& session = service.session;
+  const Tokenizer& tokenizer = session.tokenizer();
+  CompletionRequest request;
+  if (auto error = ParseCompletionRequest(body, FactsOf(session), &request)) return *error;
+  GenerationParams& params = request.params;
+
+  CompletionResponderOptions options;
+  options.head = {RandomId("cmpl-"), "text_completion", UnixSeconds(), session.info().model_id, Fingerprint(session)};
+  options.choices_per_prompt = params.n;
+  options.include_usage = params.include_usage;
+  options.return_progress = params.return_progress;
+  options.logprobs = params.request.top_logprobs >= 0;
+
+  GenerationPlan plan;
+  plan.stream = params.stream;
+  for (PromptInput& prompt : request.prompts) {
+    const auto* text = std::get_if<std::string>(&prompt);
+    std::vector<int32_t> tokens =
+        text != nullptr ? EncodeRaw(tokenizer, *text) : std::get<std::vector<int32_t>>(std::move(prompt));
+    if (tokens.empty()) return EmptyPrompt("prompt");
+    if (auto error = CheckContext(session, tokens.size(), "prompt")) return *error;
+    options.prompt_tokens += static_cast<int64_t>(tokens.size());
+    std::string echo;
+    if (request.echo) echo = text != nullptr ? *text : tokenizer.Decode(tokens, false);
+    params.request.prompt = std::move(tokens);
+    for (int i = 0; i < params.n; ++i) {
+      plan.requests.push_back(params.request);
+      auto& seed = plan.requests.back().sampling.seed;
+      if (seed) *seed += static_cast<uint64_t>(i);
+      options.echo.push_back(echo);
+    }
+  }
+  plan.responder = std::make_unique<CompletionResponder>(std::move(options), tokenizer);
+  return plan;
+}
+
+PlanOrError PreparePlain(Session& session, const GenerateRequest& request, bool stream, const std::string& param) {
+  GenerationRequest generation;
+  generation.sampling = session.default_sampling();
+  generation.max_tokens = request.max_new_tokens;
+  if (session.info().has_chat_template) {
+    ChatPrompt prompt;
+    ChatMessage& turn = prompt.messages.emplace_back();
+    turn.role = "user";
+    turn.content = request.prompt;
+    prompt.enable_thinking = false;
+    FillTemplateTokens(session.tokenizer(), &prompt);
+    auto tokens = session.EncodeChat(prompt);
+    if (!tokens.ok()) return ErrorFromStatus(tokens.status());
+    generation.prompt = std::move(*tokens);
+  } else {
+    generation.prompt = EncodeRaw(session.tokenizer(), request.prompt);
+  }
+  if (generation.prompt.empty()) return EmptyPrompt(param);
+  if (auto error = CheckContext(session, generation.prompt.size(), param)) return *error;
+  GenerationPlan plan;
+  plan.stream = stream;
+  plan.requests.push_back(std::move(generation));
+  plan.responder = std::make_unique<PlainResponder>();
+  return plan;
+}
+
+PlanOrError PrepareStream(Session& session, const HttpRequest& http) {
+  GenerateRequest request{.prompt = http.QueryValue("q")};
+  if (request.prompt.empty()) {
+    return ApiError{.message = "'q': expected the prompt as a query parameter, found nothing", .param = "q"};
+  }
+  if (const std::string limit = http.QueryValue("max_new_tokens"); !limit.empty()) {
+    const auto parsed = std::from_chars(limit.data(), limit.data() + limit.size(), request.max_new_tokens);
+    if (parsed.ec != std::errc() || parsed.ptr != limit.data() + limit.size() || request.max_new_tokens < 1) {
+      return ApiError{.message = "'max_new_tokens': expected an integer of at least 1, found \"" + limit + "\"",
+                      .param = "max_new_tokens"};
+    }
+  }
+  return PreparePlain(session, request, true, "q");
+}
+
+PlanOrError PrepareGenerate(Session& session, const std::string& body) {
+  GenerateRequest request;
+  if (auto error = ParseGenerateRequest(body, &request)) return *error;
+  return PreparePlain(session, request, false, "prompt");
+}
+
+}  // namespace
+
+void HandleCompletions(Service& service, const HttpRequest& request, ExchangePtr exchange) {
+  StartGeneration(service, std::move(exchange),
+                  [&service, body = request.body] { return PrepareCompletion(service, body); });
+}
+
+void HandleStream(Service& service, const HttpRequest& request, ExchangePtr exchange) {
+  StartGeneration(service, std::move(exchange),
+                  [&service, request] { return PrepareStream(service.session, request); });
+}
+
+void HandleGenerate(Service& service, const HttpRequest& request, ExchangePtr exchange) {
+  StartGeneration(service, std::move(exchange),
+                  [&service, body = request.body] { return PrepareGenerate(service.session, body); });
+}
+
+}  // namespace inkstone

@@ -1,0 +1,196 @@
+#include <chrono>
+#include <exception>
+#include <random>
+
+#include "server/json_writer.h"
+#include "server/service.h"
+
+namespace inkstone {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double SecondsSince(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+// One HTTP request's generations. Owned by its exchange's close callback and by nobody once the answer is complete.
+class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
+ public:
+  GenerationCall(Service& service, std::shared_ptr<Exchange> exchange, GenerationPlan plan, Clock::time_point begin)
+      : service_(service), exchange_(std::move(exchange)), plan_(std::move(plan)), begin_(begin) {}
+
+  void Start() {
+    self_ = shared_from_this();
+    exchange_->OnClose([weak = weak_from_this()] {
+      if (auto self = weak.lock()) self->Cancel();
+    });
+    Engine& engine = service_.session.engine();
+    remaining_ = plan_.requests.size();
+    for (size_t choice = 0; choice < plan_.requests.size(); ++choice) {
+      auto id = engine.Submit(std::move(plan_.requests[choice]), MakeSink(choice));
+      if (!id.ok()) return Fail(ErrorFromStatus(id.status()));
+      ids_.push_back(*id);
+    }
+    if (plan_.stream) {
+      streaming_ = true;
+      exchange_->StartStream({.content_type = "text/event-stream; charset=utf-8",
+                              .body = "",
+                              .headers = {{"Cache-Control", "no-store"}, {"X-Accel-Buffering", "no"}}});
+      exchange_->Write(plan_.responder->Head());
+    }
+  }
+
+ private:
+  EventSink MakeSink(size_t choice) {
+    return [loop = service_.loop, weak = weak_from_this(), choice](GenerationEvent&& event) {
+      loop->Post([weak, choice, moved = std::make_shared<GenerationEvent>(std::move(event))] {
+        if (auto self = weak.lock()) self->Guarded(choice, *moved);
+      });
+    };
+  }
+
+  void Guarded(size_t choice, const GenerationEvent& event) {
+    try {
+      OnEvent(choice, event);
+    } catch (const std::exception& error) {
+      Fail(InternalError(std::string("answering failed: ") + error.what()));
+    }
+  }
+
+  void OnEvent(size_t choice, const GenerationEvent& event) {
+    if (exchange_->closed() || remaining_ == 0) return;
+    if (event.finish == FinishReason::kError) return Fail(ErrorFromStatus(event.status));
+    if (event.finish == FinishReason::kCancelled) {
+      return Fail(ErrorFromStatus(Cancelled("the engine stopped before the answer was complete; ask again")));
+    }
+    RecordTimes(event);
+    const std::string bytes = plan_.responder->OnEvent(choice, event);
+    if (streaming_ && !bytes.empty()) exchange_->Write(bytes);
+    if (event.finish && --remaining_ == 0) Complete();
+  }
+
+  void RecordTimes(const GenerationEvent& event) {
+    if (event.tokens.empty()) return;
+    if (!seen_token_) {
+      service_.metrics.OnFirstToken(SecondsSince(begin_));
+    } else {
+      service_.metrics.OnToken(SecondsSince(last_token_) / static_cast<double>(event.tokens.size()));
+    }
+    seen_token_ = true;
+    last_token_ = Clock::now();
+  }
+
+  void Complete() {
+    if (streaming_) {
+      exchange_->Write(plan_.responder->Tail());
+      exchange_->Finish();
+    } else {
+      exchange_->Reply({.body = plan_.responder->Body()});
+    }
+    self_.reset();
+  }
+
+  void Fail(const ApiError& error) {
+    const auto keep = shared_from_this();
+    CancelAll();
+    remaining_ = 0;
+    if (streaming_) {
+      exchange_->Write(SseData(ErrorJson(error)) + SseData("[DONE]"));
+      exchange_->Finish();
+    } else {
+      exchange_->Reply(ErrorResponse(error));
+    }
+    self_.reset();
+  }
+
+  void Cancel() {
+    const auto keep = shared_from_this();
+    CancelAll();
+    remaining_ = 0;
+    self_.reset();
+  }
+
+  void CancelAll() {
+    for (const RequestId id : ids_) service_.session.engine().Cancel(id);
+  }
+
+  Service& service_;
+  std::shared_ptr<Exchange> exchange_;
+  GenerationPlan plan_;
+  const Clock::time_point begin_;
+  Clock::time_point last_token_;
+  bool seen_token_ = false;
+  bool streaming_ = false;
+  std::vector<RequestId> ids_;
+  size_t remaining_ = 0;                  // choices without a last event
+  std::shared_ptr<GenerationCall> self_;  // until the answer is complete or cancelled
+};
+
+}  // namespace
+
+void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::function<PlanOrError()> prepare) {
+  if (service.draining) {
+    return exchange->Reply(ErrorResponse(ErrorFromStatus(Unavailable("the server is shutting down"))));
+  }
+  const auto begin = Clock::now();
+  service.loop->Offload([&service, exchange, begin, prepare = std::move(prepare)] {
+    auto outcome = std::make_shared<PlanOrError>(ApiError{});
+    try {
+      *outcome = prepare();
+    } catch (const std::exception& error) {
+      *outcome = InternalError(std::string("reading the request failed: ") + error.what());
+    }
+    service.loop->Post([&service, exchange, begin, outcome] {
+      if (exchange->closed()) return;
+      if (const auto* error = std::get_if<ApiError>(outcome.get())) return exchange->Reply(ErrorResponse(*error));
+      auto& plan = std::get<GenerationPlan>(*outcome);
+      std::make_shared<GenerationCall>(service, exchange, std::move(plan), begin)->Start();
+    });
+  });
+}
+
+void ReplyFromWorker(Service& service, std::shared_ptr<Exchange> exchange, std::function<HttpResponse()> make) {
+  service.loop->Offload([&service, exchange, make = std::move(make)] {
+    auto response = std::make_shared<HttpResponse>();
+    try {
+      *response = make();
+    } catch (const std::exception& error) {
+      *response = ErrorResponse(InternalError(error.what()));
+    }
+    service.loop->Post([exchange, response] { exchange->Reply(std::move(*response)); });
+  });
+}
+
+std::string SseData(std::string_view data) {
+  std::string out;
+  out.reserve(data.size() + 8);
+  while (true) {
+    const size_t end = data.find_first_of("\r\n");
+    out.append("data: ").append(data.substr(0, end)).push_back('\n');
+    if (end == std::string_view::npos) break;
+    data.remove_prefix(end + (data.substr(end).starts_with("\r\n") ? 2 : 1));
+  }
+  out.push_back('\n');
+  return out;
+}
+
+std::string RandomId(std::string_view prefix) {
+  static constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+  std::random_device random;
+  std::uniform_int_distribution<size_t> letter(0, kAlphabet.size() - 1);
+  std::string id(prefix);
+  for (int i = 0; i < 24; ++i) id.push_back(kAlphabet[letter(random)]);
+  return id;
+}
+
+std::string Fingerprint(const Session& session) {
+  return std::string("inkstone-") + INKSTONE_VERSION + "-" + session.info().backend;
+}
+
+std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const std::string& param) {
+  const int64_t context = session.engine().options().context;
+  const auto tokens = static_cast<int64_t>(prompt_tokens);
+  if (tokens < context) return std::nullopt;
+  return ContextLengthError(tokens, context, param);
+}
+
+}  // namespace inkstone

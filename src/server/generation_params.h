@@ -1,0 +1,36 @@
+// What chat and completion requests have in common: sampling, lengths, stops, streaming.
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/request.h"
+#include "server/api_error.h"
+#include "server/json_fields.h"
+
+namespace inkstone {
+
+// What the parser must know about the model.
+struct ModelFacts {
+  int32_t vocab = 0;
+  SamplingParams default_sampling;
+  bool has_chat_template = false;
+};
+
+struct GenerationParams {
+  GenerationRequest request;  // all but the prompt
+  std::string model;          // as the client named it, may be empty
+  int n = 1;
+  bool stream = false;
+  bool include_usage = false;
+  bool return_progress = false;  // prompt_progress chunks during prefill
+};
+
+// Reads the common fields. `default_max_tokens` applies when the request has no limit.
+void ParseGenerationParams(FieldReader& fields, const ModelFacts& facts, int64_t default_max_tokens,
+                           GenerationParams* params);
+
+}  // namespace inkstone

@@ -1,0 +1,87 @@
+#include "server/metrics.h"
+
+#include <prometheus/counter.h>
+#include <prometheus/family.h>
+#include <prometheus/gauge.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+#include <prometheus/text_serializer.h>
+
+#include "core/memory_info.h"
+
+namespace inkstone {
+namespace {
+
+prometheus::MetricFamily Single(const std::string& name, const std::string& help, prometheus::MetricType type,
+                                double value) {
+  prometheus::MetricFamily family;
+  family.name = name;
+  family.help = help;
+  family.type = type;
+  auto& metric = family.metric.emplace_back();
+  if (type == prometheus::MetricType::Counter) {
+    metric.counter.value = value;
+  } else {
+    metric.gauge.value = value;
+  }
+  return family;
+}
+
+}  // namespace
+
+struct Metrics::Impl {
+  prometheus::Registry registry;
+  prometheus::Family<prometheus::Counter>& requests =
+      prometheus::BuildCounter().Name("inkstone_http_requests_total").Help("HTTP requests answered").Register(registry);
+  prometheus::Gauge& connections =
+      prometheus::BuildGauge().Name("inkstone_http_connections").Help("Open connections").Register(registry).Add({});
+  prometheus::Histogram& first_token =
+      prometheus::BuildHistogram()
+          .Name("inkstone_time_to_first_token_seconds")
+          .Help("From the request to its first token")
+          .Register(registry)
+          .Add({}, prometheus::Histogram::BucketBoundaries{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60});
+  prometheus::Histogram& token = prometheus::BuildHistogram()
+                                     .Name("inkstone_time_per_token_seconds")
+                                     .Help("Between two tokens of one request")
+                                     .Register(registry)
+                                     .Add({}, prometheus::Histogram::BucketBoundaries{0.001, 0.0025, 0.005, 0.01, 0.025,
+                                                                                      0.05, 0.1, 0.25, 0.5, 1, 2.5});
+};
+
+Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
+Metrics::~Metrics() = default;
+
+void Metrics::OnRequest(std::string_view path, int status) {
+  impl_->requests.Add({{"path", std::string(path)}, {"status", std::to_string(status)}}).Increment();
+}
+void Metrics::OnFirstToken(double seconds) { impl_->first_token.Observe(seconds); }
+void Metrics::OnToken(double seconds) { impl_->token.Observe(seconds); }
+void Metrics::SetConnections(int open) { impl_->connections.Set(open); }
+
+std::string Metrics::Text(const EngineStats& stats) const {
+  using prometheus::MetricType;
+  auto families = impl_->registry.Collect();
+  const auto add = [&](const char* name, const char* help, MetricType type, auto value) {
+    families.push_back(Single(std::string("inkstone_") + name, help, type, static_cast<double>(value)));
+  };
+  const ProcessMemory memory = GetProcessMemory();
+  add("requests_running", "Generations in progress", MetricType::Gauge, stats.running);
+  add("requests_waiting", "Generations in the queue", MetricType::Gauge, stats.waiting);
+  add("kv_pages", "Pages of the KV cache", MetricType::Gauge, stats.kv_pages_total);
+  add("kv_pages_used", "Pages of the KV cache in use", MetricType::Gauge, stats.kv_pages_used);
+  add("generations_total", "Generations submitted", MetricType::Counter, stats.requests);
+  add("generations_cancelled_total", "Generations cancelled", MetricType::Counter, stats.cancelled);
+  add("generations_rejected_total", "Generations refused", MetricType::Counter, stats.rejected);
+  add("generations_failed_total", "Generations that ended in an error", MetricType::Counter, stats.failed);
+  add("generations_preempted_total", "Times a generation gave up its pages", MetricType::Counter, stats.preempted);
+  add("prompt_tokens_total", "Prompt tokens processed", MetricType::Counter, stats.prompt_tokens);
+  add("generated_tokens_total", "Tokens generated", MetricType::Counter, stats.generated_tokens);
+  add("prefill_seconds_total", "Time spent on prompts", MetricType::Counter, stats.prefill_seconds);
+  add("decode_seconds_total", "Time spent on answers", MetricType::Counter, stats.decode_seconds);
+  add("resident_bytes", "Memory of the process", MetricType::Gauge, memory.resident);
+  add("peak_resident_bytes", "Highest memory of the process", MetricType::Gauge, memory.peak_resident);
+  return prometheus::TextSerializer().Serialize(families);
+}
+
+}  // namespace inkstone

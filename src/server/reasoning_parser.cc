@@ -1,0 +1,104 @@
+#include "server/reasoning_parser.h"
+
+#include <algorithm>
+
+namespace inkstone {
+namespace {
+
+constexpr std::string_view kOpen = "<think>";
+constexpr std::string_view kClose = "</think>";
+constexpr std::string_view kSpaces = " \t\r\n";
+
+}  // namespace
+
+size_t PartialTagLength(std::string_view text, std::string_view tag) {
+  for (size_t length = std::min(text.size(), tag.size() - 1); length > 0; --length) {
+    if (text.ends_with(tag.substr(0, length))) return length;
+  }
+  return 0;
+}
+
+ReasoningParser::ReasoningParser(ThinkStart start)
+    : state_(start == ThinkStart::kNever    ? State::kAnswer
+             : start == ThinkStart::kInside ? State::kReasoning
+                                            : State::kStart) {}
+
+ReasoningParser::Parts ReasoningParser::Push(std::string_view text) {
+  Parts parts;
+  held_.append(text);
+  while (!held_.empty() && Step(&parts)) {
+  }
+  return parts;
+}
+
+// White space at both ends of the reasoning belongs to the tags.
+void ReasoningParser::AddReasoning(std::string_view text, Parts* parts) {
+  if (reasoning_.empty()) text.remove_prefix(std::min(text.find_first_not_of(kSpaces), text.size()));
+  const size_t last = text.find_last_not_of(kSpaces);
+  const size_t solid = last == std::string_view::npos ? 0 : last + 1;
+  if (solid > 0) {
+    parts->reasoning += reasoning_spaces_;
+    parts->reasoning += text.substr(0, solid);
+    reasoning_ += reasoning_spaces_;
+    reasoning_ += text.substr(0, solid);
+    reasoning_spaces_.clear();
+  }
+  if (!reasoning_.empty()) reasoning_spaces_ += text.substr(solid);
+}
+
+bool ReasoningParser::Step(Parts* parts) {
+  switch (state_) {
+    case State::kStart: {
+      const size_t begin = held_.find_first_not_of(kSpaces);
+      if (begin == std::string::npos) return false;
+      const std::string_view rest = std::string_view(held_).substr(begin);
+      if (rest.starts_with(kOpen)) {
+        held_.erase(0, begin + kOpen.size());
+        state_ = State::kReasoning;
+        return true;
+      }
+      if (kOpen.starts_with(rest)) return false;
+      state_ = State::kAnswer;
+      return true;
+    }
+    case State::kReasoning: {
+      const size_t close = held_.find(kClose);
+      if (close != std::string::npos) {
+        AddReasoning(std::string_view(held_).substr(0, close), parts);
+        held_.erase(0, close + kClose.size());
+        state_ = State::kTrimAnswer;
+        return true;
+      }
+      const size_t certain = held_.size() - PartialTagLength(held_, kClose);
+      AddReasoning(std::string_view(held_).substr(0, certain), parts);
+      held_.erase(0, certain);
+      return false;
+    }
+    case State::kTrimAnswer: {  // the template puts "\n\n" between </think> and the answer
+      const size_t begin = held_.find_first_not_of(kSpaces);
+      if (begin == std::string::npos) return false;
+      held_.erase(0, begin);
+      state_ = State::kAnswer;
+      return true;
+    }
+    case State::kAnswer:
+      parts->answer += held_;
+      held_.clear();
+      return false;
+  }
+  return false;
+}
+
+ReasoningParser::Parts ReasoningParser::Finish(bool ended_by_itself) {
+  Parts parts;
+  if (state_ == State::kReasoning) {
+    AddReasoning(held_, &parts);  // a partial closing tag is text after all
+    if (ended_by_itself) parts.answer = reasoning_;
+  } else if (state_ == State::kStart || state_ == State::kAnswer) {
+    parts.answer = std::move(held_);
+  }
+  held_.clear();
+  return parts;
+}
+
+}  // namespace inkstone

@@ -1,0 +1,62 @@
+// What every endpoint needs, and the frame of a generation: prepare on a worker, submit, stream, finish.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "engine/session.h"
+#include "server/api_error.h"
+#include "server/http_types.h"
+#include "server/metrics.h"
+#include "server/server.h"
+
+namespace inkstone {
+
+// Lives as long as the server.
+struct Service {
+  Session& session;
+  ServerOptions options;
+  std::shared_ptr<Loop> loop;
+  Metrics metrics = {};
+  std::atomic<bool> draining{false};
+};
+
+// Turns the engine's events into an answer's bytes. Event-loop thread only.
+class Responder {
+ public:
+  virtual ~Responder() = default;
+  // Bytes to send first, next, and last when the answer is streamed.
+  virtual std::string Head() = 0;
+  virtual std::string OnEvent(size_t choice, const GenerationEvent& event) = 0;
+  virtual std::string Tail() = 0;
+  // The answer in one piece; OnEvent's bytes are then thrown away.
+  virtual std::string Body() = 0;
+};
+
+struct GenerationPlan {
+  std::vector<GenerationRequest> requests;  // one for each choice
+  std::unique_ptr<Responder> responder;
+  bool stream = false;
+};
+using PlanOrError = std::variant<GenerationPlan, ApiError>;
+
+// Runs `prepare` on a worker, then the plan on the engine. The engine's requests are cancelled when the client goes.
+void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::function<PlanOrError()> prepare);
+
+// Runs `make` on a worker and replies with what it returns.
+void ReplyFromWorker(Service& service, std::shared_ptr<Exchange> exchange, std::function<HttpResponse()> make);
+
+// One server-sent event with this data; line breaks inside become several data lines.
+std::string SseData(std::string_view data);
+// "chatcmpl-" and 24 random letters and digits.
+std::string RandomId(std::string_view prefix);
+std::string Fingerprint(const Session& session);
+// Refused with ContextLengthError when the prompt leaves no room for an answer.
+std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const std::string& param);
+
+}  // namespace inkstone
