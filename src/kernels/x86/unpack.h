@@ -310,6 +310,11 @@ struct UnpackQ6_K {
 template <class U>
 inline constexpr int64_t kPieceBytes = kPiece / U::kElements* static_cast<int64_t>(sizeof(typename U::Block));
 
+template <class U>
+inline int64_t RowBytesOf(int64_t cols) {
+  return cols / U::kElements * static_cast<int64_t>(sizeof(typename U::Block));
+}
+
 // Unpacks piece `index` of a row of `cols` weights; what the row lacks of a whole piece reads as zero.
 template <class U>
 inline void UnpackPiece(const std::byte* row, int64_t index, int64_t cols, Piece& p) {

@@ -10,7 +10,7 @@ bool FloatType(DType type) { return type == DType::kF32 || type == DType::kF16 |
 ActivationFormat FormatFor(DType weight) { return FloatType(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8; }
 int64_t PackGrain(ActivationFormat, Phase) { return 1; }
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
-  return FloatType(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase, cols);
+  return FloatType(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {

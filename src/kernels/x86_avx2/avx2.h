@@ -10,7 +10,7 @@ extern const KernelTable kAvx2Kernels;
 namespace avx2 {
 
 // The parts of the table, one for each source file.
-size_t QuantScratchBytes(Phase phase, int64_t cols);
+size_t QuantScratchBytes(Phase phase);
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 // A weight row of any type to f32; also of the targets above, which have the same memory to wait for.
 void DecodeRow(DType type, const std::byte* src, int64_t elements, float* dst);

@@ -1,8 +1,10 @@
 // Products with block-quantized weights: int8 dot products over groups, scaled in f32.
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86/activations.h"
+#include "kernels/x86/decode_product.h"
 #include "kernels/x86/unpack.h"
 #include "kernels/x86_avx2/avx2.h"
+#include "kernels/x86_avx2/vec.h"
 
 namespace inkstone {
 namespace {
@@ -10,19 +12,6 @@ namespace {
 constexpr int kPanelRows = 32;  // rows unpacked together in the prompt phase
 constexpr int kLanes = 8;       // rows in one register
 constexpr int kTokens = 4;      // tokens that share a load of weights
-
-inline float Sum(__m256 v) {
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
-}
-
-// Running sums of one (row, token) in the decode phase.
-struct RowSum {
-  __m256 products[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
-  __m256 mins = _mm256_setzero_ps();
-  float Total() const { return Sum(_mm256_sub_ps(_mm256_add_ps(products[0], products[1]), mins)); }
-};
 
 // Eight sums of four products each: lanes 0-3 of the first 16 weights, lanes 4-7 of the others.
 template <bool kUnsigned>
@@ -33,61 +22,45 @@ inline __m256i Dot32(__m256i q, __m256i x) {
   return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-template <class U>
-inline void DotPiece(const Piece& w, const QuantizedPiece& x, RowSum& sum) {
-  __m256 scale[2];
-  scale[0] = _mm256_mul_ps(w.scale[0], _mm256_load_ps(U::kGroup == 32 ? x.scale : x.scale16));
-  if constexpr (U::kGroup == 16) scale[1] = _mm256_mul_ps(w.scale[1], _mm256_load_ps(x.scale16 + 8));
-  Unroll<kPieceBlocks>([&](auto b) {
-    const __m256 products = _mm256_cvtepi32_ps(Dot32<U::kHasMin>(w.q[b], LoadAligned(x.s + 32 * b)));
-    __m256 spread;
-    if constexpr (U::kGroup == 32) {
-      spread = _mm256_permutevar8x32_ps(scale[0], _mm256_set1_epi32(b));
-    } else {
-      constexpr int kLow = 2 * b % 8, kHigh = kLow + 1;
-      spread =
-          _mm256_permutevar8x32_ps(scale[b / 4], _mm256_setr_epi32(kLow, kLow, kLow, kLow, kHigh, kHigh, kHigh, kHigh));
-    }
-    sum.products[b % 2] = _mm256_fmadd_ps(products, spread, sum.products[b % 2]);
-  });
-  if constexpr (U::kHasMin) {
-    sum.mins = _mm256_fmadd_ps(w.min[0], _mm256_load_ps(U::kGroup == 32 ? x.sum : x.sum16), sum.mins);
-    if constexpr (U::kGroup == 16) sum.mins = _mm256_fmadd_ps(w.min[1], _mm256_load_ps(x.sum16 + 8), sum.mins);
-  }
-}
+// The decode phase's part that is this target's (x86/decode_product.h).
+struct DecodeKernel {
+  using Unpacked = Piece;
+  static constexpr int kTokens = 2;
 
-// Each row is read once: for one token straight into the dot product, for several through `unpacked`.
-template <class U>
-void DecodeProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, Piece* unpacked) {
-  const int64_t pieces = PieceCount(op.w.cols);
-  const int64_t row_bytes = op.w.cols / U::kElements * static_cast<int64_t>(sizeof(typename U::Block));
-  const auto* x = static_cast<const QuantizedPiece*>(op.activations);
-  for (int64_t r = row_begin; r < row_end; ++r) {
-    const std::byte* row = op.w.data + r * row_bytes;
-    if (op.tokens == 1) {
-      RowSum sum;
-      for (int64_t p = 0; p < pieces; ++p) {
-        Piece w;
-        PrefetchAhead<kPieceBytes<U>>(row + p * kPieceBytes<U> + kPrefetchDistance);
-        UnpackPiece<U>(row, p, op.w.cols, w);
-        DotPiece<U>(w, x[p], sum);
-      }
-      WriteOutput(op, r, 0, sum.Total());
-      continue;
-    }
-    for (int64_t p = 0; p < pieces; ++p) {
-      PrefetchAhead<kPieceBytes<U>>(row + p * kPieceBytes<U> + kPrefetchDistance);
-      UnpackPiece<U>(row, p, op.w.cols, unpacked[p]);
-    }
-    ForTokens<2>(op.tokens, [&](auto count, int64_t t) {
-      RowSum sum[count];
-      for (int64_t p = 0; p < pieces; ++p) {
-        Unroll<count>([&](auto i) { DotPiece<U>(unpacked[p], x[(t + i) * pieces + p], sum[i]); });
-      }
-      for (int i = 0; i < count; ++i) WriteOutput(op, r, t + i, sum[i].Total());
-    });
+  struct Sum {
+    __m256 products[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    __m256 mins = _mm256_setzero_ps();
+    float Total() const { return Vec::Sum(_mm256_sub_ps(_mm256_add_ps(products[0], products[1]), mins)); }
+  };
+
+  template <class U>
+  static inline void Unpack(const std::byte* row, int64_t piece, int64_t cols, Piece& w) {
+    UnpackPiece<U>(row, piece, cols, w);
   }
-}
+
+  template <class U>
+  static inline void Dot(const Piece& w, const QuantizedPiece& x, Sum& sum) {
+    __m256 scale[2];
+    scale[0] = _mm256_mul_ps(w.scale[0], _mm256_load_ps(U::kGroup == 32 ? x.scale : x.scale16));
+    if constexpr (U::kGroup == 16) scale[1] = _mm256_mul_ps(w.scale[1], _mm256_load_ps(x.scale16 + 8));
+    Unroll<kPieceBlocks>([&](auto b) {
+      const __m256 products = _mm256_cvtepi32_ps(Dot32<U::kHasMin>(w.q[b], LoadAligned(x.s + 32 * b)));
+      __m256 spread;
+      if constexpr (U::kGroup == 32) {
+        spread = _mm256_permutevar8x32_ps(scale[0], _mm256_set1_epi32(b));
+      } else {
+        constexpr int kLow = 2 * b % 8, kHigh = kLow + 1;
+        spread = _mm256_permutevar8x32_ps(scale[b / 4],
+                                          _mm256_setr_epi32(kLow, kLow, kLow, kLow, kHigh, kHigh, kHigh, kHigh));
+      }
+      sum.products[b % 2] = _mm256_fmadd_ps(products, spread, sum.products[b % 2]);
+    });
+    if constexpr (U::kHasMin) {
+      sum.mins = _mm256_fmadd_ps(w.min[0], _mm256_load_ps(U::kGroup == 32 ? x.sum : x.sum16), sum.mins);
+      if constexpr (U::kGroup == 16) sum.mins = _mm256_fmadd_ps(w.min[1], _mm256_load_ps(x.sum16 + 8), sum.mins);
+    }
+  }
+};
 
 // One piece of eight rows, transposed: dword k of a register's lane r holds weights 4k .. 4k+3 of row r.
 struct alignas(64) Panel {
@@ -107,29 +80,11 @@ struct alignas(64) PromptScratch {
   float min[kLanes][kPieceGroups];
 };
 
-inline void Transpose(__m256 v[8]) {
-  __m256 a[8], b[8];
-  for (int i = 0; i < 4; ++i) {
-    a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
-    a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
-  }
-  for (int i = 0; i < 2; ++i) {
-    b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
-    b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xee);
-    b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
-    b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xee);
-  }
-  for (int i = 0; i < 4; ++i) {
-    v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
-    v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
-  }
-}
-
 // Eight dwords of each of eight rows, `stride` bytes apart, to eight columns one after another.
 inline void TransposeBlock(const void* in, int64_t stride, void* out) {
   __m256 v[8];
   for (int i = 0; i < 8; ++i) v[i] = _mm256_castsi256_ps(Load256(static_cast<const std::byte*>(in) + i * stride));
-  Transpose(v);
+  Vec::Transpose(v);
   for (int i = 0; i < 8; ++i) StoreAligned(static_cast<std::byte*>(out) + 32 * i, _mm256_castps_si256(v[i]));
 }
 
@@ -154,7 +109,7 @@ inline void FillStart(Panel& panel) {
 // Fills `panel` with piece p of rows [row, row + kLanes); rows from row_end on are zero.
 template <class U>
 void UnpackPanel(const MatMulOp& op, int64_t row, int64_t row_end, int64_t p, PromptScratch& s, Panel& panel) {
-  const int64_t row_bytes = op.w.cols / U::kElements * static_cast<int64_t>(sizeof(typename U::Block));
+  const int64_t row_bytes = RowBytesOf<U>(op.w.cols);
   for (int i = 0; i < kLanes; ++i) {
     Piece w;
     if (row + i < row_end) {
@@ -281,8 +236,8 @@ void DecodeRowOf(const std::byte* src, int64_t elements, float* dst) {
 
 namespace avx2 {
 
-size_t QuantScratchBytes(Phase phase, int64_t cols) {
-  return phase == Phase::kPrompt ? sizeof(PromptScratch) : static_cast<size_t>(PieceCount(cols)) * sizeof(Piece);
+size_t QuantScratchBytes(Phase phase) {
+  return phase == Phase::kPrompt ? sizeof(PromptScratch) : sizeof(DecodeScratch<DecodeKernel>);
 }
 
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
@@ -290,7 +245,7 @@ void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* s
     if (op.phase == Phase::kPrompt) {
       PromptProduct<U>(op, row_begin, row_end, *static_cast<PromptScratch*>(scratch));
     } else {
-      DecodeProduct<U>(op, row_begin, row_end, static_cast<Piece*>(scratch));
+      DecodeProduct<U>(op, row_begin, row_end, *static_cast<DecodeScratch<DecodeKernel>*>(scratch));
     }
   });
 }

@@ -10,7 +10,7 @@ extern const KernelTable kAvx512VnniKernels;
 namespace avx512vnni {
 
 // The parts of the table, one for each source file.
-size_t QuantScratchBytes(Phase phase, int64_t cols);
+size_t QuantScratchBytes(Phase phase);
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
 size_t FloatScratchBytes(Phase phase, int64_t cols);

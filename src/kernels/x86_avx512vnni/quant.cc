@@ -4,6 +4,7 @@
 // activations are, with 128 added, and the sum starts at -128 times the sum of the weights. Both are exact.
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86/activations.h"
+#include "kernels/x86/decode_product.h"
 #include "kernels/x86/unpack.h"
 #include "kernels/x86_avx512vnni/avx512vnni.h"
 #include "kernels/x86_avx512vnni/vec.h"
@@ -19,14 +20,6 @@ constexpr int kQuarters = 4;  // registers of 64 weights in a piece
 
 inline __m512i Load512(const void* p) { return _mm512_load_si512(p); }
 
-// A piece of one row in four registers, ready to be multiplied.
-struct WidePiece {
-  __m512i q[kQuarters];
-  __m512i start[kQuarters];  // signed weights only
-  __m512 scale;              // of each 16 weights
-  __m512 min;                // only if the type has mins
-};
-
 // Lane i of each 16 becomes group i / 2 of eight.
 inline __m512 EachTwice(__m256 v) {
   const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
@@ -39,82 +32,58 @@ inline __m512 Groups16(const __m256 (&v)[2]) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(v[0]), v[1], 1);
 }
 
-template <class U>
-inline void Widen(const Piece& p, WidePiece& w) {
-  const __m512i zero = _mm512_setzero_si512();
-  Unroll<kQuarters>([&](auto j) {
-    w.q[j] = _mm512_inserti64x4(_mm512_castsi256_si512(p.q[2 * j]), p.q[2 * j + 1], 1);
-    if constexpr (!U::kHasMin) {
-      const __m512i offset = _mm512_dpbusd_epi32(zero, _mm512_set1_epi8(static_cast<char>(128)), w.q[j]);
-      w.start[j] = _mm512_sub_epi32(zero, offset);
-    }
-  });
-  w.scale = Groups16<U>(p.scale);
-  if constexpr (U::kHasMin) w.min = Groups16<U>(p.min);
-}
+// The decode phase's part that is this target's (x86/decode_product.h).
+struct DecodeKernel {
+  static constexpr int kTokens = 4;
 
-// Running sums of one (row, token) in the decode phase.
-struct RowSum {
-  __m512 products[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-  __m512 mins = _mm512_setzero_ps();
-  float Total() const { return Vec::Sum(_mm512_sub_ps(_mm512_add_ps(products[0], products[1]), mins)); }
-};
+  struct Unpacked {
+    __m512i q[kQuarters];
+    __m512i start[kQuarters];  // signed weights only
+    __m512 scale;              // of each 16 weights
+    __m512 min;                // only if the type has mins
+  };
 
-template <class U>
-inline void DotPiece(const WidePiece& w, const QuantizedPiece& x, RowSum& sum) {
-  const __m512 scale = _mm512_mul_ps(w.scale, _mm512_load_ps(x.scale16));
-  Unroll<kQuarters>([&](auto j) {
-    __m512i dot;  // lane i: weights 4i .. 4i+3 of the 64
-    if constexpr (U::kHasMin) {
-      dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.q[j], Load512(x.s + 64 * j));
-    } else {
-      dot = _mm512_dpbusd_epi32(w.start[j], Load512(x.u + 64 * j), w.q[j]);
-    }
-    constexpr int kAt = 4 * j;
-    const __m512i spread = _mm512_setr_epi32(kAt, kAt, kAt, kAt, kAt + 1, kAt + 1, kAt + 1, kAt + 1, kAt + 2, kAt + 2,
-                                             kAt + 2, kAt + 2, kAt + 3, kAt + 3, kAt + 3, kAt + 3);
-    sum.products[j % 2] =
-        _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_permutexvar_ps(spread, scale), sum.products[j % 2]);
-  });
-  if constexpr (U::kHasMin) sum.mins = _mm512_fmadd_ps(w.min, _mm512_load_ps(x.sum16), sum.mins);
-}
+  struct Sum {
+    __m512 products[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+    __m512 mins = _mm512_setzero_ps();
+    float Total() const { return Vec::Sum(_mm512_sub_ps(_mm512_add_ps(products[0], products[1]), mins)); }
+  };
 
-template <class U>
-inline void UnpackWide(const std::byte* row, int64_t piece, int64_t cols, WidePiece& w) {
-  PrefetchAhead<kPieceBytes<U>>(row + piece * kPieceBytes<U> + kPrefetchDistance);
-  Piece p;
-  UnpackPiece<U>(row, piece, cols, p);
-  Widen<U>(p, w);
-}
-
-// Each row is read once: for one token straight into the dot product, for several through `unpacked`.
-template <class U>
-void DecodeProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, WidePiece* unpacked) {
-  const int64_t pieces = PieceCount(op.w.cols);
-  const int64_t row_bytes = op.w.cols / U::kElements * static_cast<int64_t>(sizeof(typename U::Block));
-  const auto* x = static_cast<const QuantizedPiece*>(op.activations);
-  for (int64_t r = row_begin; r < row_end; ++r) {
-    const std::byte* row = op.w.data + r * row_bytes;
-    if (op.tokens == 1) {
-      RowSum sum;
-      for (int64_t p = 0; p < pieces; ++p) {
-        WidePiece w;
-        UnpackWide<U>(row, p, op.w.cols, w);
-        DotPiece<U>(w, x[p], sum);
+  template <class U>
+  static inline void Unpack(const std::byte* row, int64_t piece, int64_t cols, Unpacked& w) {
+    Piece p;
+    UnpackPiece<U>(row, piece, cols, p);
+    const __m512i zero = _mm512_setzero_si512();
+    Unroll<kQuarters>([&](auto j) {
+      w.q[j] = _mm512_inserti64x4(_mm512_castsi256_si512(p.q[2 * j]), p.q[2 * j + 1], 1);
+      if constexpr (!U::kHasMin) {
+        const __m512i offset = _mm512_dpbusd_epi32(zero, _mm512_set1_epi8(static_cast<char>(128)), w.q[j]);
+        w.start[j] = _mm512_sub_epi32(zero, offset);
       }
-      WriteOutput(op, r, 0, sum.Total());
-      continue;
-    }
-    for (int64_t p = 0; p < pieces; ++p) UnpackWide<U>(row, p, op.w.cols, unpacked[p]);
-    ForTokens<4>(op.tokens, [&](auto count, int64_t t) {
-      RowSum sum[count];
-      for (int64_t p = 0; p < pieces; ++p) {
-        Unroll<count>([&](auto i) { DotPiece<U>(unpacked[p], x[(t + i) * pieces + p], sum[i]); });
-      }
-      for (int i = 0; i < count; ++i) WriteOutput(op, r, t + i, sum[i].Total());
     });
+    w.scale = Groups16<U>(p.scale);
+    if constexpr (U::kHasMin) w.min = Groups16<U>(p.min);
   }
-}
+
+  template <class U>
+  static inline void Dot(const Unpacked& w, const QuantizedPiece& x, Sum& sum) {
+    const __m512 scale = _mm512_mul_ps(w.scale, _mm512_load_ps(x.scale16));
+    Unroll<kQuarters>([&](auto j) {
+      __m512i dot;  // lane i: weights 4i .. 4i+3 of the 64
+      if constexpr (U::kHasMin) {
+        dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.q[j], Load512(x.s + 64 * j));
+      } else {
+        dot = _mm512_dpbusd_epi32(w.start[j], Load512(x.u + 64 * j), w.q[j]);
+      }
+      constexpr int k = 4 * j;
+      const __m512i spread = _mm512_setr_epi32(k, k, k, k, k + 1, k + 1, k + 1, k + 1, k + 2, k + 2, k + 2, k + 2,
+                                               k + 3, k + 3, k + 3, k + 3);
+      sum.products[j % 2] =
+          _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_permutexvar_ps(spread, scale), sum.products[j % 2]);
+    });
+    if constexpr (U::kHasMin) sum.mins = _mm512_fmadd_ps(w.min, _mm512_load_ps(x.sum16), sum.mins);
+  }
+};
 
 // One piece of sixteen rows, transposed: dword k of a register's lane r holds weights 4k .. 4k+3 of row r.
 struct alignas(64) Panel {
@@ -160,7 +129,7 @@ inline void FillStart(Panel& panel) {
 // Fills `panel` with piece p of rows [row, row + kLanes); rows from row_end on are zero.
 template <class U>
 void UnpackPanel(const MatMulOp& op, int64_t row, int64_t row_end, int64_t p, PromptScratch& s, Panel& panel) {
-  const int64_t row_bytes = op.w.cols / U::kElements * static_cast<int64_t>(sizeof(typename U::Block));
+  const int64_t row_bytes = RowBytesOf<U>(op.w.cols);
   for (int i = 0; i < kLanes; ++i) {
     Piece w;
     if (row + i < row_end) {
@@ -253,8 +222,8 @@ void PromptProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, Promp
 
 namespace avx512vnni {
 
-size_t QuantScratchBytes(Phase phase, int64_t cols) {
-  return phase == Phase::kPrompt ? sizeof(PromptScratch) : static_cast<size_t>(PieceCount(cols)) * sizeof(WidePiece);
+size_t QuantScratchBytes(Phase phase) {
+  return phase == Phase::kPrompt ? sizeof(PromptScratch) : sizeof(DecodeScratch<DecodeKernel>);
 }
 
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
@@ -262,7 +231,7 @@ void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* s
     if (op.phase == Phase::kPrompt) {
       PromptProduct<U>(op, row_begin, row_end, *static_cast<PromptScratch*>(scratch));
     } else {
-      DecodeProduct<U>(op, row_begin, row_end, static_cast<WidePiece*>(scratch));
+      DecodeProduct<U>(op, row_begin, row_end, *static_cast<DecodeScratch<DecodeKernel>*>(scratch));
     }
   });
 }
