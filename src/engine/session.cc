@@ -1,0 +1,174 @@
+#include "engine/session.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "core/memory_info.h"
+#include "engine/chat_encoding.h"
+#include "engine/default_sampling.h"
+#include "model/runtime.h"
+#include "planner/memory_plan.h"
+
+namespace inkstone {
+namespace {
+
+// What a session is made of, in the order in which it is built; members go in the opposite order.
+struct Wiring {
+  std::unique_ptr<Runtime> runtime;
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<Backend> backend;
+  std::unique_ptr<Engine> engine;
+  Result<ChatTemplate> chat_template = Unimplemented("no chat template");
+  SamplingParams sampling;
+  SessionInfo info;
+};
+
+class SessionImpl final : public Session {
+ public:
+  explicit SessionImpl(Wiring wiring) : w_(std::move(wiring)), encoder_(*w_.tokenizer) {}
+
+  Engine& engine() override { return *w_.engine; }
+  const Tokenizer& tokenizer() const override { return *w_.tokenizer; }
+  const SessionInfo& info() const override { return w_.info; }
+  const SamplingParams& default_sampling() const override { return w_.sampling; }
+
+  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const override {
+    ChatEncoder::Literals literals;
+    INK_ASSIGN_OR_RETURN(const std::string text, RenderChat(encoder_.Mark(prompt, &literals)));
+    return encoder_.Encode(text, literals);
+  }
+
+  Result<std::string> RenderChat(const ChatPrompt& prompt) const override {
+    if (!w_.chat_template.ok()) return w_.chat_template.status();
+    ChatPrompt filled = prompt;
+    const auto fill = [this](int32_t token, std::string* text) {
+      if (text->empty() && token >= 0) *text = w_.tokenizer->TokenBytes(token);
+    };
+    fill(w_.tokenizer->bos_token(), &filled.bos_token);
+    fill(w_.tokenizer->eos_token(), &filled.eos_token);
+    return w_.chat_template->Render(filled);
+  }
+
+ private:
+  Wiring w_;
+  ChatEncoder encoder_;
+};
+
+std::string FileName(const std::string& path) {
+  std::filesystem::path p = std::filesystem::path(path).lexically_normal();
+  if (!p.has_filename()) p = p.parent_path();  // "folder/"
+  return p.extension() == ".gguf" ? p.stem().string() : p.filename().string();
+}
+
+int64_t Elements(const TensorInfo& tensor) {
+  int64_t elements = 1;
+  for (const int64_t n : tensor.shape) elements *= n;
+  return elements;
+}
+
+SessionInfo Describe(const Checkpoint& checkpoint, const ModelConfig& config) {
+  SessionInfo info;
+  info.model_id = FileName(checkpoint.path());
+  info.model_name = config.name.empty() ? info.model_id : config.name;
+  info.architecture = config.architecture;
+  info.trained_context = config.context;
+  std::array<int64_t, 256> by_type{};
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    info.parameters += Elements(tensor);
+    by_type[static_cast<size_t>(tensor.dtype)] += Elements(tensor);
+  }
+  const auto most = std::max_element(by_type.begin(), by_type.end()) - by_type.begin();
+  info.quantization = Info(static_cast<DType>(most)).name;
+  for (const MappedFile& file : checkpoint.files()) info.file_bytes += static_cast<int64_t>(file.size());
+  return info;
+}
+
+// A model without a template, or with one that this program cannot read, still completes raw prompts.
+Result<ChatTemplate> ParseTemplate(const Tokenizer& tokenizer, const std::string& path) {
+  if (tokenizer.chat_template().empty()) {
+    return Unimplemented(path + ": the model has no chat template; use a chat ('instruct') model, or raw completion (" +
+                         "/v1/completions, inkstone run --raw)");
+  }
+  return ChatTemplate::Parse(tokenizer.chat_template(), path + ": chat template");
+}
+
+struct Fitted {
+  MemoryPlan plan;
+  ModelLimits limits;
+};
+
+// The plan, checked against the machine, and the limits that the model is loaded with.
+Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, const Backend& backend,
+                   const SessionInfo& info, const SessionOptions& options) {
+  Fitted fitted;
+  fitted.limits.max_sequences = options.max_sequences;
+  fitted.limits.max_logit_rows = options.max_sequences;
+  fitted.limits.max_context = config.context;
+  MemoryFacts facts;
+  facts.weight_bytes = static_cast<uint64_t>(info.file_bytes);
+  facts.parameters = info.parameters;
+  facts.kv = config.KvLayoutFor(options.kv_type);
+  facts.kv.page_tokens = fitted.limits.page_tokens;
+  facts.trained_context = config.context;
+  facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits);
+  facts.runtime_bytes = EstimateRuntimeBytes(config.vocab, options.max_sequences);
+  facts.available = GetMemoryInfo().available;
+  const MemoryWishes wishes{options.context, options.max_sequences, options.memory_limit};
+  auto plan = PlanMemory(facts, wishes);
+  if (!plan.ok()) return Status(plan.status().code(), checkpoint.path() + ": " + plan.status().message());
+  fitted.plan = *plan;
+  fitted.limits.max_context = fitted.plan.context;
+  return fitted;
+}
+
+Status CheckOptions(const SessionOptions& options) {
+  if (options.max_sequences < 1 || options.max_sequences > 256) {
+    return InvalidArgument("sequences at once must be 1 to 256, found " + std::to_string(options.max_sequences));
+  }
+  if (options.kv_type != DType::kF16 && options.kv_type != DType::kF32) {
+    return Unimplemented("the KV cache can be F16 or F32, found " + std::string(Info(options.kv_type).name));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
+  INK_RETURN_IF_ERROR(CheckOptions(options));
+  Wiring w;
+  INK_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(options.model));
+  w.checkpoint = std::make_unique<Checkpoint>(std::move(checkpoint));
+  INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(*w.checkpoint));
+  w.info = Describe(*w.checkpoint, config);
+  INK_ASSIGN_OR_RETURN(w.runtime, Runtime::Create({options.threads, options.cpu}));
+  w.backend = w.runtime->NewBackend();
+  // The contract comes before anything large is read.
+  INK_ASSIGN_OR_RETURN(const Fitted fitted, Fit(*w.checkpoint, config, *w.backend, w.info, options));
+
+  INK_ASSIGN_OR_RETURN(w.tokenizer, Tokenizer::Load(*w.checkpoint));
+  INK_ASSIGN_OR_RETURN(w.sampling, ReadDefaultSampling(w.checkpoint->metadata(), config.architecture));
+  w.chat_template = ParseTemplate(*w.tokenizer, options.model);
+  INK_ASSIGN_OR_RETURN(auto model, Model::Load(*w.checkpoint, *w.backend, fitted.limits));
+  EngineOptions engine;
+  engine.context = fitted.plan.context;
+  engine.kv_tokens = fitted.plan.kv_tokens;
+  engine.kv_type = options.kv_type;
+  engine.max_sequences = options.max_sequences;
+  engine.max_queue = options.max_queue;
+  engine.prompt_chunk = fitted.limits.max_step_rows;
+  INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine));
+
+  w.info.context = engine.context;
+  w.info.backend = w.backend->name();
+  w.info.threads = w.runtime->threads().size();
+  w.info.has_chat_template = w.chat_template.ok();
+  w.info.thinks = w.info.has_chat_template && w.tokenizer->chat_template().find("<think>") != std::string::npos;
+  w.info.memory_report = fitted.plan.Report();
+  return std::unique_ptr<Session>(std::make_unique<SessionImpl>(std::move(w)));
+}
+
+}  // namespace inkstone
