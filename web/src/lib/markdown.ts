@@ -52,6 +52,8 @@ const POLICY = {
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   ALLOWED_URI_REGEXP: SAFE_URL,
+  // DOMPurify holds every other attribute's value against the pattern above.
+  ADD_URI_SAFE_ATTR: ['start', 'tabindex', 'type'],
 };
 // Column alignment of tables is the only style markdown-it writes.
 const ALIGN = /^text-align:(?:left|center|right)$/;
