@@ -1,0 +1,293 @@
+// The connection: framing, limits, disconnects, drain.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/testing/running_server.h"
+
+namespace inkstone::testing {
+namespace {
+
+using std::chrono::milliseconds;
+using ::testing::HasSubstr;
+
+const std::string kStream = R"(,"stream":true)";
+
+FakeEngine::Answer Slowly(int pieces, milliseconds per_piece, milliseconds prefill = {}) {
+  return [=](const GenerationRequest&, const std::string&) {
+    Script script;
+    script.pieces.assign(static_cast<size_t>(pieces), "word ");
+    script.per_piece = per_piece;
+    script.prefill = prefill;
+    return script;
+  };
+}
+
+TEST(Http, ReadsRequestsThatArriveByteByByte) {
+  RunningServer server(Says({"ok"}));
+  server.Start();
+  TestClient client(server.port());
+  for (const char c : RunningServer::Request("POST", "/v1/chat/completions", ChatBody("hi"))) {
+    ASSERT_TRUE(client.Send(std::string_view(&c, 1)));
+  }
+  EXPECT_EQ(client.Receive().status, 200);
+}
+
+TEST(Http, KeepsConnectionsAndAnswersPipelinedRequestsInOrder) {
+  RunningServer server(Says({"ok"}));
+  server.Start();
+  TestClient client(server.port());
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)) +
+              RunningServer::Request("GET", "/health") + RunningServer::Request("GET", "/v1/models"));
+  EXPECT_THAT(client.Receive().body, HasSubstr("[DONE]"));
+  EXPECT_EQ(client.Receive().body, R"({"status":"ok"})");
+  EXPECT_THAT(client.Receive().body, HasSubstr("fake-model"));
+}
+
+TEST(Http, KeepsARequestThatArrivesWhileAnotherIsAnswered) {
+  RunningServer server(Slowly(5, milliseconds(20)));
+  server.Start();
+  TestClient client(server.port());
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  ASSERT_TRUE(client.ReadUntil("word"));
+  client.Send(RunningServer::Request("GET", "/health"));
+  EXPECT_THAT(client.Receive().body, HasSubstr("[DONE]"));
+  EXPECT_EQ(client.Receive().body, R"({"status":"ok"})");
+}
+
+TEST(Http, ServesHttp10WithoutChunks) {
+  RunningServer server(Says({"ok"}));
+  server.Start();
+  const std::string body = ChatBody("hi", kStream);
+  TestClient client(server.port());
+  client.Send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+              body);
+  const auto response = client.Receive();
+  EXPECT_FALSE(response.Has("chunked"));
+  EXPECT_TRUE(response.Has("Connection: close"));
+  EXPECT_TRUE(response.body.ends_with("data: [DONE]\n\n")) << response.body;
+}
+
+TEST(Http, AnswersExpectContinue) {
+  RunningServer server(Says({"ok"}));
+  server.Start();
+  const std::string body = ChatBody("hi");
+  TestClient client(server.port());
+  client.Send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " +
+              std::to_string(body.size()) + "\r\n\r\n");
+  EXPECT_EQ(client.Receive().status, 100);
+  client.Send(body);
+  EXPECT_EQ(client.Receive().status, 200);
+}
+
+TEST(Http, RefusesWhatIsTooLargeOrNoHttp) {
+  HttpLimits limits;
+  limits.body_bytes = 1000;
+  limits.header_bytes = 2000;
+  RunningServer server(Says({"ok"}), limits);
+  server.Start();
+  const auto large = server.Ask("POST", "/v1/chat/completions", std::string(1001, 'x'));
+  EXPECT_EQ(large.status, 413);
+  EXPECT_THAT(large.body, HasSubstr("1000 bytes"));
+  EXPECT_EQ(server.Ask("GET", "/health", "", "X-Long: " + std::string(3000, 'x') + "\r\n").status, 431);
+  TestClient client(server.port());
+  client.Send("\x16\x03\x01 this is TLS\r\n\r\n");
+  EXPECT_EQ(client.Receive().status, 400);
+  EXPECT_TRUE(client.WaitClosed());
+  EXPECT_EQ(server.Ask("GET", "/health").status, 200);
+}
+
+TEST(Http, TimesOutOnSlowRequests) {
+  HttpLimits limits;
+  limits.header_timeout = milliseconds(100);
+  limits.body_timeout = milliseconds(100);
+  limits.idle_timeout = milliseconds(100);
+  RunningServer server(Says({"ok"}), limits);
+  server.Start();
+  TestClient silent(server.port());
+  EXPECT_TRUE(silent.WaitClosed());
+  TestClient half(server.port());
+  half.Send("GET /health HT");
+  EXPECT_EQ(half.Receive().status, 408);
+  TestClient body(server.port());
+  body.Send("POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nab");
+  EXPECT_EQ(body.Receive().status, 408);
+  TestClient idle(server.port());
+  idle.Send(RunningServer::Request("GET", "/health"));
+  EXPECT_EQ(idle.Receive().status, 200);
+  EXPECT_TRUE(idle.WaitClosed());
+}
+
+TEST(Http, LimitsConnections) {
+  HttpLimits limits;
+  limits.connections = 2;
+  RunningServer server(Says({"ok"}), limits);
+  server.Start();
+  TestClient first(server.port());
+  TestClient second(server.port());
+  first.Send(RunningServer::Request("GET", "/health"));
+  second.Send(RunningServer::Request("GET", "/health"));
+  EXPECT_EQ(first.Receive().status, 200);
+  EXPECT_EQ(second.Receive().status, 200);
+  TestClient third(server.port());
+  const auto refused = third.Receive();
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_TRUE(refused.Has("Retry-After"));
+}
+
+TEST(Http, ADisconnectCancelsTheGeneration) {
+  RunningServer server(Slowly(1000, milliseconds(10)));
+  server.Start();
+  TestClient client(server.port());
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  ASSERT_TRUE(client.ReadUntil("word"));
+  client.Close();
+  EXPECT_TRUE(server.session.engine().WaitCancelled(1, milliseconds(3000)));
+}
+
+TEST(Http, ADisconnectBeforeTheFirstTokenCancelsEveryChoice) {
+  RunningServer server(Slowly(1, {}, milliseconds(30'000)));
+  server.Start();
+  TestClient client(server.port());
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", R"(,"n":2)")));
+  while (server.session.engine().requests().size() < 2) std::this_thread::sleep_for(milliseconds(5));
+  client.Close();
+  EXPECT_TRUE(server.session.engine().WaitCancelled(2, milliseconds(3000)));
+}
+
+TEST(Http, DropsClientsThatDoNotRead) {
+  HttpLimits limits;
+  limits.output_bytes = 256 << 10;
+  RunningServer server(
+      [](const GenerationRequest&, const std::string&) {
+        Script script;
+        script.pieces.assign(2000, std::string(32 << 10, 'x'));
+        return script;
+      },
+      limits);
+  server.Start();
+  TestClient client(server.port(), 4096);
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  EXPECT_TRUE(server.session.engine().WaitCancelled(1, milliseconds(10'000)));
+}
+
+TEST(Http, PingsWhileThePromptIsProcessed) {
+  HttpLimits limits;
+  limits.ping_interval = milliseconds(20);
+  RunningServer server(Slowly(1, {}, milliseconds(150)), limits);
+  server.Start();
+  const auto response = server.Ask("POST", "/v1/chat/completions", ChatBody("a", kStream));
+  EXPECT_THAT(response.body, HasSubstr("\n\n: ping\n\n: ping\n\n"));
+  EXPECT_THAT(response.body, HasSubstr("[DONE]"));
+}
+
+TEST(Http, DrainLetsAnswersFinish) {
+  RunningServer server(Slowly(20, milliseconds(20)));
+  server.Start();
+  TestClient client(server.port());
+  TestClient idle(server.port());
+  idle.Send(RunningServer::Request("GET", "/health"));
+  EXPECT_EQ(idle.Receive().status, 200);
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  ASSERT_TRUE(client.ReadUntil("word"));
+  server.server->Stop();
+  std::this_thread::sleep_for(milliseconds(50));
+  idle.Send(RunningServer::Request("GET", "/health"));
+  EXPECT_EQ(idle.Receive().status, 503);
+  EXPECT_FALSE(TestClient(server.port()).connected());
+  EXPECT_TRUE(client.Receive().body.ends_with("data: [DONE]\n\n"));
+  server.thread.join();
+}
+
+TEST(Http, DrainCancelsAfterTheGraceTime) {
+  HttpLimits limits;
+  limits.drain_grace = milliseconds(100);
+  RunningServer server(Slowly(1000, milliseconds(50)), limits);
+  server.Start();
+  TestClient client(server.port());
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  ASSERT_TRUE(client.ReadUntil("word"));
+  server.server->Stop();
+  server.thread.join();
+  EXPECT_TRUE(server.session.engine().WaitCancelled(1, milliseconds(1000)));
+}
+
+TEST(Http, TellsWhatIsNotThere) {
+  RunningServer server(Says({"ok"}));
+  server.Start();
+  EXPECT_EQ(server.Ask("GET", "/nothing").status, 404);
+  const auto wrong = server.Ask("GET", "/v1/chat/completions");
+  EXPECT_EQ(wrong.status, 405);
+  EXPECT_TRUE(wrong.Has("Allow: POST, OPTIONS"));
+  EXPECT_THAT(wrong.body, HasSubstr(R"({"error":{"message":)"));
+  EXPECT_EQ(server.Ask("POST", "/").status, 405);
+  const auto head = server.Ask("HEAD", "/health");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_TRUE(head.Has("Content-Length: 15"));
+}
+
+TEST(Access, ChecksHostAndOrigin) {
+  RunningServer server(Says({"ok"}));
+  server.options.allowed_origins = {"https://chat.example"};
+  server.options.allowed_hosts = {"my.name"};
+  server.Start();
+  const auto host = [&](const std::string& name) {
+    TestClient client(server.port());
+    client.Send("GET /health HTTP/1.1\r\nHost: " + name + "\r\n\r\n");
+    return client.Receive().status;
+  };
+  EXPECT_EQ(host("localhost:8080"), 200);
+  EXPECT_EQ(host("127.0.0.1:1"), 200);
+  EXPECT_EQ(host("[::1]:80"), 200);
+  EXPECT_EQ(host("my.name"), 200);
+  EXPECT_EQ(host("evil.example"), 403);
+  EXPECT_EQ(host("127.0.0.1.evil.example"), 403);
+  const auto origin = [&](const std::string& name) {
+    return server.Ask("GET", "/health", "", "Origin: " + name + "\r\n");
+  };
+  EXPECT_TRUE(origin("http://localhost:5173").Has("Access-Control-Allow-Origin: http://localhost:5173\r\n"));
+  EXPECT_TRUE(origin("https://chat.example").Has("Access-Control-Allow-Origin: https://chat.example\r\n"));
+  EXPECT_EQ(origin("https://evil.example").status, 403);
+  EXPECT_EQ(origin("null").status, 403);
+  const auto preflight = server.Ask("OPTIONS", "/v1/chat/completions", "",
+                                    "Origin: http://localhost\r\nAccess-Control-Request-Headers: x-a\r\n");
+  EXPECT_EQ(preflight.status, 204);
+  EXPECT_TRUE(preflight.Has("Access-Control-Allow-Headers: x-a"));
+}
+
+TEST(Assets, ServesThePage) {
+  RunningServer server(Says({"ok"}));
+  server.options.assets = [](std::string_view path) -> std::optional<Asset> {
+    if (path != "/assets/a.js") return std::nullopt;
+    return Asset{
+        .content_type = "text/javascript", .bytes = "plain", .gzip = "packed", .etag = "tag", .immutable = true};
+  };
+  server.Start();
+  const auto plain = server.Ask("GET", "/assets/a.js");
+  EXPECT_EQ(plain.body, "plain");
+  EXPECT_TRUE(plain.Has("Content-Security-Policy: default-src 'self'"));
+  EXPECT_TRUE(plain.Has("immutable"));
+  const auto packed = server.Ask("GET", "/assets/a.js", "", "Accept-Encoding: br, gzip\r\n");
+  EXPECT_EQ(packed.body, "packed");
+  EXPECT_TRUE(packed.Has("Content-Encoding: gzip"));
+  EXPECT_EQ(server.Ask("GET", "/assets/a.js", "", "If-None-Match: \"tag\"\r\n").status, 304);
+  EXPECT_TRUE(EmbeddedAssets()("/").has_value());
+}
+
+TEST(Server, SaysThatAPortIsTaken) {
+  RunningServer server(Says({"ok"}));
+  server.Start();
+  ServerOptions options;
+  options.port = server.port();
+  const auto second = Server::Create(server.session, options);
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), StatusCode::kUnavailable);
+  EXPECT_THAT(second.status().message(), HasSubstr("choose another port"));
+}
+
+}  // namespace
+}  // namespace inkstone::testing

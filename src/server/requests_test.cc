@@ -1,0 +1,169 @@
+// Request bodies to native types.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "server/chat_request.h"
+#include "server/completion_request.h"
+
+namespace inkstone {
+namespace {
+
+const ModelFacts kFacts{.vocab = 1000, .default_sampling = {.temperature = 0.6f}, .has_chat_template = true};
+
+ChatRequest Chat(const std::string& fields) {
+  ChatRequest request;
+  const auto error =
+      ParseChatRequest(R"({"messages":[{"role":"user","content":"hi"}])" + fields + "}", kFacts, &request);
+  EXPECT_FALSE(error) << error->message;
+  return request;
+}
+
+ApiError ChatError(const std::string& body) {
+  ChatRequest request;
+  const auto error = ParseChatRequest(body, kFacts, &request);
+  EXPECT_TRUE(error) << body;
+  return error.value_or(ApiError{});
+}
+
+ApiError FieldError(const std::string& field) {
+  return ChatError(R"({"messages":[{"role":"user","content":"hi"}],)" + field + "}");
+}
+
+TEST(ChatRequest, ReadsSampling) {
+  const ChatRequest request = Chat(
+      R"(,"temperature":0,"top_p":0.5,"top_k":-1,"min_p":0.1,"typical_p":0.9,"repeat_penalty":1.1,"presence_penalty":1,
+      "frequency_penalty":-1,"logit_bias":{"5":-100},"seed":-2,"stop":["a","b"],"n":3,"max_tokens":7,
+      "max_completion_tokens":9,"logprobs":true,"top_logprobs":2,"ignore_eos":true,"some_new_field":[1],
+      "stream":true,"stream_options":{"include_usage":true})");
+  const SamplingParams& s = request.params.request.sampling;
+  EXPECT_EQ(s.temperature, 0);
+  EXPECT_EQ(s.top_p, 0.5f);
+  EXPECT_EQ(s.top_k, 0);
+  EXPECT_EQ(s.min_p, 0.1f);
+  EXPECT_EQ(s.typical_p, 0.9f);
+  EXPECT_EQ(s.repetition_penalty, 1.1f);
+  EXPECT_EQ(s.presence_penalty, 1);
+  EXPECT_EQ(s.frequency_penalty, -1);
+  EXPECT_EQ(s.logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -100.0f}}));
+  EXPECT_EQ(s.seed, static_cast<uint64_t>(-2));
+  EXPECT_EQ(request.params.request.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(request.params.n, 3);
+  EXPECT_EQ(request.params.request.max_tokens, 9);
+  EXPECT_EQ(request.params.request.top_logprobs, 2);
+  EXPECT_TRUE(request.params.request.ignore_eos);
+  EXPECT_TRUE(request.params.stream && request.params.include_usage);
+}
+
+TEST(ChatRequest, DefaultsAreTheModels) {
+  const ChatRequest request = Chat(R"(,"temperature":null,"max_tokens":null,"stop":null,"seed":-1)");
+  EXPECT_EQ(request.params.request.sampling.temperature, 0.6f);
+  EXPECT_EQ(request.params.request.max_tokens, -1);
+  EXPECT_EQ(request.params.request.top_logprobs, -1);
+  EXPECT_FALSE(request.params.request.sampling.seed);
+  EXPECT_FALSE(request.params.stream);
+}
+
+TEST(ChatRequest, NamesTheFieldWhatItExpectsAndWhatItFound) {
+  EXPECT_EQ(FieldError(R"("temperature":"hot")").message,
+            "'temperature': expected a number from 0 to 10, found the string \"hot\"");
+  EXPECT_EQ(FieldError(R"("temperature":-1)").param, "temperature");
+  EXPECT_EQ(FieldError(R"("top_p":1.5)").param, "top_p");
+  EXPECT_EQ(FieldError(R"("n":9)").message, "'n': expected an integer from 1 to 8, found the number 9");
+  EXPECT_EQ(FieldError(R"("n":1.5)").param, "n");
+  EXPECT_EQ(FieldError(R"("max_tokens":0)").param, "max_tokens");
+  EXPECT_EQ(FieldError(R"("stream":"yes")").param, "stream");
+  EXPECT_EQ(FieldError(R"("stop":["a",1])").param, "stop");
+  EXPECT_EQ(FieldError(R"("stop":["","","","","","","","","","","","","","","","",""])").param, "stop");
+  EXPECT_EQ(FieldError(R"("logit_bias":{"1000":1})").param, "logit_bias");
+  EXPECT_EQ(FieldError(R"("logit_bias":{"5":101})").param, "logit_bias.5");
+  EXPECT_EQ(FieldError(R"("seed":"x")").param, "seed");
+  EXPECT_EQ(FieldError(R"("top_logprobs":2)").param, "top_logprobs");
+  EXPECT_EQ(FieldError(R"("stream_options":{"include_usage":1})").param, "stream_options.include_usage");
+  EXPECT_EQ(FieldError(R"("tools":{})").param, "tools");
+  EXPECT_EQ(FieldError(R"("tools":[{"type":"function","function":{}}])").param, "tools[0].function.name");
+  EXPECT_EQ(FieldError(R"("tool_choice":"required")").code, "unsupported");
+  EXPECT_EQ(FieldError(R"("tool_choice":{"type":"function","function":{"name":"f"}})").code, "unsupported");
+  EXPECT_EQ(FieldError(R"("response_format":{"type":"json_object"})").code, "unsupported");
+  EXPECT_EQ(ChatError("{").code, "invalid_json");
+  EXPECT_EQ(ChatError("[1]").code, "invalid_json");
+  EXPECT_EQ(ChatError("{\"messages\":[\"\xFF\"]}").code, "invalid_json");
+  EXPECT_EQ(ChatError("{}").param, "messages");
+  EXPECT_EQ(ChatError(R"({"messages":[]})").param, "messages");
+  EXPECT_EQ(ChatError(R"({"messages":[{"role":"robot","content":""}]})").param, "messages[0].role");
+  EXPECT_EQ(ChatError(R"({"messages":[{"content":""}]})").param, "messages[0].role");
+  EXPECT_EQ(ChatError(R"({"messages":[{"role":"user","content":5}]})").param, "messages[0].content");
+  EXPECT_EQ(
+      ChatError(R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})").code,
+      "unsupported_content");
+  EXPECT_EQ(ChatError(R"({"messages":[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{"}}]}]})")
+                .param,
+            "messages[0].tool_calls[0].function.arguments");
+}
+
+TEST(ChatRequest, ReadsMessages) {
+  ChatRequest request;
+  const auto error = ParseChatRequest(R"({"messages":[
+    {"role":"developer","content":[{"type":"text","text":"be "},{"type":"text","text":"kind"}]},
+    {"role":"user","content":"\u4f60\ud83d\ude00"},
+    {"role":"assistant","content":null,"reasoning":"hm","tool_calls":[
+      {"id":"c1","type":"function","function":{"name":"f","arguments":"{\"a\": 1}"}},
+      {"id":"c2","type":"function","function":{"name":"g","arguments":{"b":0.7}}}]},
+    {"role":"tool","tool_call_id":"c1","content":"ok"}],
+    "tools":[{"type":"function","function":{"name":"f"}}],"chat_template_kwargs":{"enable_thinking":false,"x":1}})",
+                                      kFacts, &request);
+  ASSERT_FALSE(error) << error->message;
+  const auto& messages = request.prompt.messages;
+  ASSERT_EQ(messages.size(), 4u);
+  EXPECT_EQ(messages[0].role, "system");
+  EXPECT_EQ(messages[0].content, "be kind");
+  EXPECT_EQ(messages[1].content, "\xE4\xBD\xA0\xF0\x9F\x98\x80");
+  EXPECT_EQ(messages[2].content, "");
+  EXPECT_EQ(messages[2].reasoning_content, "hm");
+  EXPECT_EQ(messages[2].tool_calls[0].arguments, "{\"a\": 1}");
+  EXPECT_EQ(messages[2].tool_calls[1].arguments, "{\"b\":0.7}");
+  EXPECT_EQ(messages[3].tool_call_id, "c1");
+  EXPECT_TRUE(request.parse_tools);
+  EXPECT_EQ(request.prompt.enable_thinking, false);
+  EXPECT_TRUE(request.prompt.extra.contains("x"));
+  EXPECT_FALSE(request.prompt.extra.contains("enable_thinking"));
+}
+
+TEST(ChatRequest, ToolChoiceNoneHidesTheTools) {
+  const ChatRequest request = Chat(R"(,"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"none")");
+  EXPECT_FALSE(request.parse_tools);
+  EXPECT_TRUE(request.prompt.tools.is_null());
+}
+
+TEST(CompletionRequest, ReadsEveryFormOfPrompt) {
+  const auto prompts = [](const std::string& prompt) {
+    CompletionRequest request;
+    const auto error = ParseCompletionRequest("{\"prompt\":" + prompt + "}", kFacts, &request);
+    EXPECT_FALSE(error) << error->message;
+    return request.prompts;
+  };
+  using Tokens = std::vector<int32_t>;
+  EXPECT_EQ(prompts(R"("a")"), (std::vector<PromptInput>{"a"}));
+  EXPECT_EQ(prompts(R"(["a","b"])"), (std::vector<PromptInput>{"a", "b"}));
+  EXPECT_EQ(prompts("[1,2]"), (std::vector<PromptInput>{Tokens{1, 2}}));
+  EXPECT_EQ(prompts("[[1],[2,3]]"), (std::vector<PromptInput>{Tokens{1}, Tokens{2, 3}}));
+}
+
+TEST(CompletionRequest, RefusesWhatItCannotDo) {
+  const auto param = [](const std::string& body) {
+    CompletionRequest request;
+    const auto error = ParseCompletionRequest(body, kFacts, &request);
+    return error ? error->param : "none";
+  };
+  EXPECT_EQ(param("{}"), "prompt");
+  EXPECT_EQ(param(R"({"prompt":[]})"), "prompt");
+  EXPECT_EQ(param(R"({"prompt":[1,1000]})"), "prompt");
+  EXPECT_EQ(param(R"({"prompt":["a",1]})"), "prompt[1]");
+  EXPECT_EQ(param(R"({"prompt":"a","echo":true,"logprobs":1})"), "logprobs");
+  EXPECT_EQ(param(R"({"prompt":"a","suffix":"b"})"), "suffix");
+  EXPECT_EQ(param(R"({"prompt":"a","best_of":3})"), "best_of");
+  EXPECT_EQ(param(R"({"prompt":"a","suffix":null,"best_of":1,"echo":false,"logprobs":null})"), "none");
+}
+
+}  // namespace
+}  // namespace inkstone
