@@ -85,7 +85,7 @@ const SCRIPTS = [
   [/hostile/i, { text: HOSTILE, size: 7, pause: 1 }],
   [/forever/i, { text: 'ink '.repeat(5000), size: 4, pause: 10 }],
   [/think/i, { reasoning: 'First I consider *both* sides.\n\nThen I decide.', text: 'The answer is **42**.', size: 4, pause: 8 }],
-  [/long/i, { text: RICH.repeat(30), size: 60, pause: 1 }],
+  [/long/i, { text: RICH.repeat(60), size: 40, pause: 12 }],
   [/slow/i, { text: 'Slowly done.', size: 3, pause: 5, prefill: 2500 }],
   [/broken/i, { text: 'This breaks', size: 4, pause: 5, ending: 'error' }],
   [/cut off/i, { text: 'This is cut', size: 4, pause: 5, ending: 'close' }],
