@@ -47,7 +47,6 @@ describe('chat', LIMIT, () => {
     await page.locator('.model', { hasText: 'Q4_K_M' }).waitFor();
     await shot(page, 'mock-empty-desktop');
     await ask(page, 'How does a hash table work?');
-    await page.locator('.wait').waitFor();
     await answers(page).waitFor();
     const early = (await answers(page).innerText()).length;
     await page.waitForFunction((length) => document.querySelector('.assistant .prose').innerText.length > length, early);
@@ -59,6 +58,14 @@ describe('chat', LIMIT, () => {
     assert.match(await page.locator('.context').innerText(), /733 of 8,192/);
     assert.equal(await page.locator('.prose td').count(), 6);
     await shot(page, 'mock-chat-desktop');
+  }));
+
+  test('the ink is ground until the first token comes', LIMIT, withPage({}, async (page) => {
+    await ask(page, 'slow');
+    await page.locator('.wait', { hasText: 'Grinding the ink' }).waitFor();
+    await settled(page);
+    assert.equal(await page.locator('.wait').count(), 0);
+    assert.match(await page.locator('.stats').innerText(), /[2-9]\.\d s to first token/);
   }));
 
   test('several rounds send the history; a new chat does not', LIMIT, withPage({}, async (page) => {

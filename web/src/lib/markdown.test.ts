@@ -108,7 +108,7 @@ describe('IncrementalRenderer', () => {
     const renderer = new IncrementalRenderer('Copy');
     let text = '';
     for (let i = 0; i < 100; i++) renderer.update((text += `Paragraph ${i} with *some* text.\n\n`));
-    const rendered = render.mock.calls.reduce((sum, [source]) => sum + source.length, 0);
+    const rendered = render.mock.calls.reduce((sum, [source]) => sum + String(source).length, 0);
     render.mockRestore();
     // Once while it is the open block, once when it is settled; never again.
     expect(rendered).toBeLessThan(2.1 * text.length);
