@@ -84,11 +84,11 @@ double ReadLimit(ThreadPool& pool, int threads, const std::byte* data, size_t by
   return static_cast<double>(part) * threads / seconds / 1e9;
 }
 
-// Random bytes; every 16-bit field that could be a scale stays a moderate binary16 number.
+// Random bytes; every 16-bit field that could be a scale or a float weight stays a moderate, normal number.
 void FillWeights(std::byte* data, size_t bytes) {
   std::mt19937_64 random(1);
   for (size_t i = 0; i + 8 <= bytes; i += 8) {
-    const uint64_t word = random() & 0x2f7f2f7f2f7f2f7fu;
+    const uint64_t word = (random() & 0x0f7f0f7f0f7f0f7fu) | 0x2000200020002000u;
     std::memcpy(data + i, &word, 8);
   }
 }

@@ -1,5 +1,6 @@
 // Products with float weights, f32 activations and f32 sums. V and E as in elements.h.
-// Activations are (tokens, padded columns) f32, the padding zero; see PaddedCols in the target.
+// Activations are f32, the columns padded with zeros to whole pieces. Decode: (tokens, padded columns). Prompt:
+// (pieces, tokens, kFloatPiece), so that a piece of the weights streams over its tokens.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -9,7 +10,7 @@
 namespace inkstone {
 namespace {
 
-inline constexpr int64_t kFloatPiece = 64;  // columns handled at a time; rows of activations are padded to it
+inline constexpr int64_t kFloatPiece = 64;  // columns handled at a time
 
 template <class V>
 struct FloatPanels {
@@ -107,7 +108,7 @@ inline void UnpackFloatPanel(const MatMulOp& op, int64_t row, int64_t row_end, i
 
 // Adds one piece of columns of all panels times T tokens to `sums`, one column after another.
 template <class V, int T>
-inline void FloatPanelsTimesTokens(const FloatPanels<V>& s, const float* x, int64_t x_stride, float* sums) {
+inline void FloatPanelsTimesTokens(const FloatPanels<V>& s, const float* x, float* sums) {
   using F = typename V::F;
   constexpr int kPanels = FloatPanels<V>::kPanels, kRows = FloatPanels<V>::kRows;
   F acc[kPanels][T];
@@ -116,7 +117,7 @@ inline void FloatPanelsTimesTokens(const FloatPanels<V>& s, const float* x, int6
     F w[kPanels];
     Unroll<kPanels>([&](auto p) { w[p] = V::Load(s.w[p][c]); });
     Unroll<T>([&](auto t) {
-      const F v = V::Set(x[t * x_stride + c]);
+      const F v = V::Set(x[t * kFloatPiece + c]);
       Unroll<kPanels>([&](auto p) { acc[p][t] = V::MulAdd(w[p], v, acc[p][t]); });
     });
   }
@@ -124,7 +125,7 @@ inline void FloatPanelsTimesTokens(const FloatPanels<V>& s, const float* x, int6
 }
 
 template <class V, class E>
-void FloatPromptProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, int64_t x_stride, FloatPanels<V>& s) {
+void FloatPromptProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, FloatPanels<V>& s) {
   constexpr int kRows = FloatPanels<V>::kRows;
   for (int64_t row = row_begin; row < row_end; row += kRows) {
     for (int64_t first = 0; first < op.tokens; first += kTokenChunk) {
@@ -134,9 +135,9 @@ void FloatPromptProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, 
         for (int p = 0; p < FloatPanels<V>::kPanels; ++p) {
           UnpackFloatPanel<V, E>(op, row + p * V::kLanes, row_end, col, s.w[p]);
         }
-        const float* x = static_cast<const float*>(op.activations) + first * x_stride + col;
-        ForTokens<4>(tokens, [&](auto count, int64_t t) {
-          FloatPanelsTimesTokens<V, count>(s, x + t * x_stride, x_stride, s.sums[t]);
+        const float* x = static_cast<const float*>(op.activations) + col * op.tokens + first * kFloatPiece;
+        ForTokens<V::kLanes / 2>(tokens, [&](auto count, int64_t t) {
+          FloatPanelsTimesTokens<V, count>(s, x + t * kFloatPiece, s.sums[t]);
         });
       }
       WritePanel<kRows>(op, row, Smaller<int64_t>(kRows, row_end - row), first, tokens, s.sums[0]);
@@ -152,7 +153,7 @@ inline size_t FloatScratch(Phase phase, int64_t padded_cols) {
 template <class V, class E>
 inline void FloatProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, int64_t x_stride, void* scratch) {
   if (op.phase == Phase::kPrompt) {
-    FloatPromptProduct<V, E>(op, row_begin, row_end, x_stride, *static_cast<FloatPanels<V>*>(scratch));
+    FloatPromptProduct<V, E>(op, row_begin, row_end, *static_cast<FloatPanels<V>*>(scratch));
   } else {
     FloatDecodeProduct<V, E>(op, row_begin, row_end, x_stride, static_cast<float*>(scratch));
   }

@@ -26,7 +26,8 @@ struct alignas(64) QuantizedPiece {
 
 inline int64_t PieceCount(int64_t cols) { return (cols + kPiece - 1) / kPiece; }
 
-// Columns of kF32 activations, padded with zeros: (tokens, PaddedCols) in both phases.
+// Columns of kF32 activations, padded with zeros to pieces of kFloatPad columns that lie as QuantizedPieces do, so
+// decode sees plain rows.
 inline constexpr int64_t kFloatPad = 64;  // kFloatPiece of float_matmul.h
 inline int64_t PaddedCols(int64_t cols) { return (cols + kFloatPad - 1) / kFloatPad * kFloatPad; }
 
@@ -94,11 +95,14 @@ inline void PackX86(ActivationFormat format, Phase phase, const float* x, int64_
     PackQuantized(phase, x, x_stride, tokens, cols, token_begin, token_end, static_cast<QuantizedPiece*>(packed));
     return;
   }
-  const int64_t padded = PaddedCols(cols);
+  const int64_t pieces = PaddedCols(cols) / kFloatPad;
   for (int64_t t = token_begin; t < token_end; ++t) {
-    float* out = static_cast<float*>(packed) + t * padded;
-    memcpy(out, x + t * x_stride, static_cast<size_t>(cols) * sizeof(float));
-    memset(out + cols, 0, static_cast<size_t>(padded - cols) * sizeof(float));
+    for (int64_t p = 0; p < pieces; ++p) {
+      float* out = static_cast<float*>(packed) + PieceIndex(phase, p, t, pieces, tokens) * kFloatPad;
+      const int64_t count = cols - p * kFloatPad < kFloatPad ? cols - p * kFloatPad : kFloatPad;
+      memcpy(out, x + t * x_stride + p * kFloatPad, static_cast<size_t>(count) * sizeof(float));
+      memset(out + count, 0, static_cast<size_t>(kFloatPad - count) * sizeof(float));
+    }
   }
 }
 
