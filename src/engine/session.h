@@ -16,10 +16,10 @@
 namespace inkstone {
 
 struct SessionOptions {
-  std::string model;    // GGUF file or Hugging Face folder
-  int threads = 0;      // 0: physical cores within the cgroup's quota
-  std::string cpu;      // kernel target, empty: the best
-  int64_t context = 0;  // 0: what fits, at most 8,192 and the model's own
+  std::string model;     // GGUF file or Hugging Face folder
+  int threads = 0;       // 0: physical cores within the cgroup's quota
+  std::string cpu = {};  // kernel target, empty: the best
+  int64_t context = 0;   // 0: what fits, at most 8,192 and the model's own
   int max_sequences = 8;
   int max_queue = 64;
   DType kv_type = DType::kF16;
