@@ -55,8 +55,7 @@ Status ReadRopeScaling(const ConfigReader& in, RopeConfig* rope) {
   INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.factor", 1.0, &rope->yarn_factor));
   INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.yarn_beta_fast", rope->yarn_beta_fast, &rope->yarn_beta_fast));
   INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.yarn_beta_slow", rope->yarn_beta_slow, &rope->yarn_beta_slow));
-  INK_ASSIGN_OR_RETURN(rope->yarn_attention_factor,
-                       in.meta().GetFloatOr(in.prefix() + "rope.scaling.attn_factor", 0.0));
+  INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.attn_factor", 1.0, &rope->yarn_attention_factor));
   INK_ASSIGN_OR_RETURN(rope->yarn_original_context,
                        in.meta().GetFloatOr(in.prefix() + "rope.scaling.original_context_length", 0.0));
   if (!(rope->yarn_original_context > 0))

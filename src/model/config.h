@@ -22,7 +22,7 @@ struct RopeConfig {
   double yarn_original_context = 0;
   double yarn_beta_fast = 32.0;
   double yarn_beta_slow = 1.0;
-  double yarn_attention_factor = 0;  // 0: 0.1 ln(factor) + 1
+  double yarn_attention_factor = 1;  // multiplies the usual 0.1 ln(factor) + 1
 };
 
 struct ModelConfig {

@@ -35,8 +35,7 @@ RopeTable::RopeTable(const RopeConfig& c) : frequencies_(static_cast<size_t>(c.h
     frequencies_[at] = static_cast<float>(frequency / c.linear_factor);
   }
   if (c.yarn_factor > 1) {
-    amplitude_ =
-        static_cast<float>(c.yarn_attention_factor > 0 ? c.yarn_attention_factor : 0.1 * std::log(c.yarn_factor) + 1.0);
+    amplitude_ = static_cast<float>(c.yarn_attention_factor * (0.1 * std::log(c.yarn_factor) + 1.0));
   }
 }
 

@@ -1,0 +1,96 @@
+"""llama.cpp through the PyPI package llama-cpp-py-sync: just what the comparison needs."""
+import numpy as np
+from llama_cpp_py_sync._cffi_bindings import ffi, get_lib
+
+lib = get_lib()
+
+
+@ffi.callback("void(enum ggml_log_level, const char *, void *)")
+def _quiet(level, text, data):
+    pass
+
+
+lib.llama_log_set(_quiet, ffi.NULL)
+lib.llama_backend_init()
+
+
+class Llama:
+    """One model with one sequence. KV cache in f32 where `f32_cache`, to compare arithmetic and not rounding."""
+
+    def __init__(self, path, context=512, threads=2):
+        params = lib.llama_model_default_params()
+        self.model = lib.llama_model_load_from_file(str(path).encode(), params)
+        if self.model == ffi.NULL:
+            raise RuntimeError(f"llama.cpp cannot load {path}")
+        self.vocab = lib.llama_model_get_vocab(self.model)
+        self.vocab_size = lib.llama_vocab_n_tokens(self.vocab)
+        cparams = lib.llama_context_default_params()
+        cparams.n_ctx = cparams.n_batch = cparams.n_ubatch = context
+        cparams.n_threads = cparams.n_threads_batch = threads
+        cparams.type_k = cparams.type_v = 0  # GGML_TYPE_F32
+        cparams.flash_attn_type = 0          # with f32 keys and values, the plain path is the exact one
+        self.context = lib.llama_init_from_model(self.model, cparams)
+        if self.context == ffi.NULL:
+            raise RuntimeError(f"llama.cpp cannot make a context for {path}")
+
+    def close(self):
+        lib.llama_free(self.context)
+        lib.llama_model_free(self.model)
+
+    def tokenize(self, text, special=True):
+        data = text.encode()
+        out = ffi.new("llama_token[]", len(data) + 16)
+        count = lib.llama_tokenize(self.vocab, data, len(data), out, len(data) + 16, False, special)
+        return [out[i] for i in range(count)]
+
+    def _decode(self, tokens, position, all_logits):
+        batch = lib.llama_batch_init(len(tokens), 0, 1)
+        try:
+            batch.n_tokens = len(tokens)
+            for i, token in enumerate(tokens):
+                batch.token[i] = token
+                batch.pos[i] = position + i
+                batch.n_seq_id[i] = 1
+                batch.seq_id[i][0] = 0
+                batch.logits[i] = 1 if all_logits or i == len(tokens) - 1 else 0
+            if lib.llama_decode(self.context, batch) != 0:
+                raise RuntimeError("llama_decode failed")
+        finally:
+            lib.llama_batch_free(batch)
+
+    def _row(self, index):
+        pointer = lib.llama_get_logits_ith(self.context, index)
+        return np.frombuffer(ffi.buffer(pointer, self.vocab_size * 4), dtype=np.float32).copy()
+
+    def clear(self):
+        lib.llama_memory_clear(lib.llama_get_memory(self.context), True)
+
+    def logits(self, tokens):
+        """(len(tokens), vocabulary) float32."""
+        self.clear()
+        self._decode(tokens, 0, True)
+        return np.stack([self._row(i) for i in range(len(tokens))])
+
+    def greedy(self, tokens, count):
+        """`count` likeliest next tokens, one after the other."""
+        self.clear()
+        self._decode(tokens, 0, False)
+        out = []
+        for i in range(count):
+            out.append(int(self._row(-1).argmax()))
+            self._decode([out[-1]], len(tokens) + i, False)
+        return out
+
+
+FILE_TYPES = {  # llama_ftype
+    "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_M": 15, "Q5_K_M": 17,
+    "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30,
+}
+
+
+def quantize(source, target, file_type):
+    params = lib.llama_model_quantize_default_params()
+    params.nthread = 2
+    params.ftype = FILE_TYPES[file_type]
+    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), ffi.addressof(ffi.new("llama_model_quantize_params *", params)[0])) != 0:
+        raise RuntimeError(f"llama.cpp cannot quantize {source} to {file_type}")
