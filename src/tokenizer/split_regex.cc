@@ -166,6 +166,23 @@ using JitStack = std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack_free>>
 
 struct SplitRegex::Code {
   std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>> code;
+  MatchContext limits;  // shared by every thread, never changed
+
+  // As pcre2_match. JIT starts on the machine's stack and gets a larger one when that is too small; what is too deep
+  // for that, too, goes to the interpreter.
+  int Match(std::string_view text, size_t start, pcre2_match_data* match) const {
+    const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+    const auto run = [&](uint32_t flags, pcre2_match_context* context) {
+      return pcre2_match(code.get(), subject, text.size(), start, PCRE2_NO_UTF_CHECK | flags, match, context);
+    };
+    const int rc = run(0, limits.get());
+    if (rc != PCRE2_ERROR_JIT_STACKLIMIT) return rc;
+    const MatchContext context(pcre2_match_context_copy(limits.get()));
+    const JitStack stack(pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
+    pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+    const int second = run(0, context.get());
+    return second == PCRE2_ERROR_JIT_STACKLIMIT ? run(PCRE2_NO_JIT, limits.get()) : second;
+  }
 };
 
 Result<SplitRegex> SplitRegex::Compile(std::string_view pattern) {
@@ -187,6 +204,9 @@ Result<SplitRegex> SplitRegex::Compile(std::string_view pattern) {
     return DataLoss("regular expression, offset " + std::to_string(offset) + " of " + translated + ": " +
                     reinterpret_cast<const char*>(message));
   }
+  code->limits.reset(pcre2_match_context_create(nullptr));
+  pcre2_set_match_limit(code->limits.get(), kMatchLimit);
+  pcre2_set_heap_limit(code->limits.get(), kHeapLimitKib);
   pcre2_jit_compile(code->code.get(), PCRE2_JIT_COMPLETE);  // without JIT the interpreter runs: slower, same result
   return SplitRegex(std::move(code));
 }
@@ -202,13 +222,6 @@ std::string SplitRegex::Quote(std::string_view text) {
 
 void SplitRegex::Split(std::string_view text, const std::function<void(std::string_view)>& emit) const {
   const MatchData match(pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
-  const MatchContext context(pcre2_match_context_create(nullptr));
-  const JitStack stack(pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
-  pcre2_set_match_limit(context.get(), kMatchLimit);
-  pcre2_set_heap_limit(context.get(), kHeapLimitKib);
-  pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
-  const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-
   const auto put = [&](size_t begin, size_t end) {
     if (begin < end) emit(text.substr(begin, end - begin));
   };
@@ -216,13 +229,7 @@ void SplitRegex::Split(std::string_view text, const std::function<void(std::stri
   size_t start = 0;  // of the next search
   size_t last_match_end = SIZE_MAX;
   while (start <= text.size()) {
-    int rc =
-        pcre2_match(code_->code.get(), subject, text.size(), start, PCRE2_NO_UTF_CHECK, match.get(), context.get());
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-      rc = pcre2_match(code_->code.get(), subject, text.size(), start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match.get(),
-                       context.get());
-    }
-    if (rc < 0) break;
+    if (code_->Match(text, start, match.get()) < 0) break;
     const size_t* range = pcre2_get_ovector_pointer(match.get());
     const size_t begin = range[0];
     const size_t end = range[1];

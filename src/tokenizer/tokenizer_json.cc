@@ -6,6 +6,7 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "tokenizer/normalizer.h"
 #include "tokenizer/tokenizer_parts.h"
 #include "tokenizer/unicode.h"
 
@@ -87,8 +88,8 @@ class JsonLoader {
     INK_RETURN_IF_ERROR(Vocabulary(*model));
     INK_RETURN_IF_ERROR(Merges(*model));
     INK_RETURN_IF_ERROR(Unknown(*model));
-    INK_RETURN_IF_ERROR(AddedTokens(Member(*top, "added_tokens")));
     INK_RETURN_IF_ERROR(Normalizer("normalizer", Member(*top, "normalizer")));
+    INK_RETURN_IF_ERROR(AddedTokens(Member(*top, "added_tokens")));
     INK_RETURN_IF_ERROR(Pretokenizer(Member(*top, "pre_tokenizer")));
     INK_RETURN_IF_ERROR(Decoder(Member(*top, "decoder")));
     return PostProcessor(Member(*top, "post_processor"));
@@ -211,7 +212,10 @@ class JsonLoader {
         if (parts_.tokens[token.id].present) {
           return DataLoss(origin_.At(field) + ".id: expected an id of its own, found " + std::to_string(token.id));
         }
-        SetTokenText(token.content, token.id, &parts_);
+        // The reference decodes a token that it looks for in normalized text to its normalized content.
+        std::string buffer;
+        const bool normalize = token.normalized && parts_.nfc;
+        SetTokenText(normalize ? NormalizeNfc(token.content, &buffer) : token.content, token.id, &parts_);
       }
       parts_.added.push_back(std::move(token));
     }
