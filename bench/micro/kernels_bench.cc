@@ -155,6 +155,44 @@ class TypeBench {
   std::vector<Memory> scratch_;
 };
 
+// Attention of a 4B model at 4096 positions, one thread: GB/s of the f16 cache for one token, GFLOP/s for a chunk
+// of 64.
+void AttentionBench(const KernelTable& table, const std::byte* data, int64_t megabytes, int repeat) {
+  constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kPageTokens = 64, kPages = 64, kChunk = 64;
+  constexpr int64_t kPageBytes = int64_t{2} * kKvHeads * kPageTokens * kHeadDim;
+  const int64_t layers = std::max<int64_t>(megabytes * 1000000 / (2 * kPages * kPageBytes), 1);
+  std::vector<const std::byte*> pages;
+  for (int64_t p = 0; p < layers * 2 * kPages; ++p) pages.push_back(data + p * kPageBytes);
+  const std::vector<float> q(static_cast<size_t>(kChunk * kHeads * kHeadDim), 0.01f);
+  std::vector<float> out(q.size());
+  const Memory scratch = Allocate(table.attention_scratch_bytes(kHeads / kKvHeads, kHeadDim, kPageTokens));
+  const auto seconds = [&](Phase phase, int64_t tokens, int64_t count) {
+    return Best(repeat, false, [&] {
+      for (int64_t layer = 0; layer < count; ++layer) {
+        AttentionOp op;
+        op.phase = phase;
+        op.q = q.data();
+        op.q_stride = op.out_stride = kHeads * kHeadDim;
+        op.out = out.data();
+        op.tokens = tokens;
+        op.first_position = kPages * kPageTokens - tokens;
+        op.heads = kHeads;
+        op.kv_heads = kKvHeads;
+        op.head_dim = kHeadDim;
+        op.scale = 0.088f;
+        op.page_tokens = kPageTokens;
+        op.k_pages = pages.data() + layer * 2 * kPages;
+        op.v_pages = op.k_pages + kPages;
+        table.attention(op, 0, kKvHeads, 0, tokens, scratch.get());
+      }
+    });
+  };
+  const double bytes = static_cast<double>(layers) * 2 * kPages * kPageBytes;
+  const double flop = 4.0 * kPages * kPageTokens * kChunk * kHeads * kHeadDim;
+  std::printf("attention at 4096 positions, one thread: decode %.1f GB/s, prompt %.0f GFLOP/s\n",
+              bytes / seconds(Phase::kDecode, 1, layers) / 1e9, flop / seconds(Phase::kPrompt, kChunk, 1) / 1e9);
+}
+
 bool ParseTypes(const std::string& list, std::vector<DType>* types) {
   size_t begin = 0;
   while (begin <= list.size()) {
@@ -223,6 +261,7 @@ int Main(int argc, char** argv) {
                 100 * decode_all / all, eight, 100 * eight / one, bench.PromptGflops(1), bench.PromptGflops(n));
     std::fflush(stdout);
   }
+  AttentionBench(**table, data.get(), options.megabytes, options.repeat);
   return 0;
 }
 
