@@ -1,8 +1,19 @@
-"""llama.cpp through the PyPI package llama-cpp-py-sync: just what the comparison needs."""
-import numpy as np
-from llama_cpp_py_sync._cffi_bindings import ffi, get_lib
+"""llama.cpp's C API: just what the comparison needs.
 
-lib = get_lib()
+The declarations come from the PyPI package llama-cpp-py-sync, the library from the npm package @node-llama-cpp/linux-x64
+(LLAMA_CPP names the folder with its .so files), which has a build for each generation of x86 CPUs.
+"""
+import ctypes
+import os
+
+import numpy as np
+from llama_cpp_py_sync._cffi_bindings import ffi
+
+FOLDER = os.environ["LLAMA_CPP"]
+VERSION = "v0.5.0"
+
+ctypes.CDLL(f"{FOLDER}/libggml.{VERSION}.so").ggml_backend_load_all_from_path(FOLDER.encode())
+lib = ffi.dlopen(f"{FOLDER}/libllama.{VERSION}.so")
 
 
 @ffi.callback("void(enum ggml_log_level, const char *, void *)")
