@@ -4,19 +4,30 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "tokenizer/chat_template.h"
 
 namespace {
 
+inkstone::ChatMessage MakeMessage(std::string role, std::string_view content) {
+  inkstone::ChatMessage message;
+  message.role = std::move(role);
+  message.content = content;
+  return message;
+}
+
 inkstone::ChatPrompt MakePrompt(std::string_view text) {
   inkstone::ChatPrompt prompt;
-  prompt.messages.push_back({.role = "system", .content = "Be brief."});
-  prompt.messages.push_back({.role = "user", .content = std::string(text)});
-  inkstone::ChatMessage answer{.role = "assistant", .content = "<think>a</think>b", .reasoning_content = "c"};
+  prompt.messages.push_back(MakeMessage("system", "Be brief."));
+  prompt.messages.push_back(MakeMessage("user", text));
+  inkstone::ChatMessage answer = MakeMessage("assistant", "<think>a</think>b");
+  answer.reasoning_content = "c";
   answer.tool_calls.push_back({"id1", "f", R"({"a": [1, 2.5, null], "b": {"c": true}})"});
   prompt.messages.push_back(std::move(answer));
-  prompt.messages.push_back({.role = "tool", .content = "42", .tool_call_id = "id1", .name = "f"});
+  prompt.messages.push_back(MakeMessage("tool", "42"));
+  prompt.messages.back().tool_call_id = "id1";
+  prompt.messages.back().name = "f";
   boost::json::object function = {{"name", "f"}, {"parameters", {{"type", "object"}, {"items", {1, "x", 0.1}}}}};
   prompt.tools = boost::json::array{{{"type", "function"}, {"function", std::move(function)}}};
   prompt.enable_thinking = true;

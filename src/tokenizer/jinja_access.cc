@@ -125,7 +125,7 @@ Value SliceText(Runtime& rt, const Value& object, const SliceIndices& slice) {
 }  // namespace
 
 Value GetAttribute(Runtime& rt, const Value& object, const std::string& name) {
-  if (object.is_undefined()) FailUndefined(object);
+  if (object.is_undefined() && !IsInternal(name)) FailUndefined(object);
   if (auto found = PlainAttribute(rt, object, name)) return *std::move(found);
   if (object.is_dict()) {
     if (const Value* found = Find(rt, object.dict(), name)) return *found;
@@ -157,7 +157,8 @@ Value GetSlice(Runtime& rt, const Value& object, const SliceBounds& bounds) {
   }
   if (const auto range = object.As<Range>()) {
     const SliceIndices slice = Resolve(bounds, *range->Length());
-    return rt.New<Range>(0, range->At(slice.start).integer(), range->step() * slice.step, slice.count);
+    return rt.New<Range>(0, range->At(slice.start).integer(), range->At(slice.stop).integer(),
+                         range->step() * slice.step, slice.count);
   }
   Fail("'" + std::string(TypeName(object)) + "' object can't be sliced");
 }

@@ -320,7 +320,6 @@ std::string FormatValue(Runtime& rt, const Value& v, std::string_view text) {
     return Pad("", Cut(v.text(), spec.precision), spec, '<');
   }
   const bool as_float = spec.type != 0 && std::string_view("eEfFgG%").find(spec.type) != std::string_view::npos;
-  if (v.is_bool() && spec.type == 0) return Pad("", ToText(rt, v), spec, '>');
   if (v.is_integral() && !as_float) return FormatInt(v.integer(), spec);
   if (v.is_number()) return FormatFloat(v.number(), spec);
   Fail("unsupported format string passed to " + std::string(TypeName(v)) + ".__format__");

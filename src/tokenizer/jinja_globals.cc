@@ -23,7 +23,7 @@ Value MakeRange(Runtime& rt, const Args& args) {
   const Int stride = step > 0 ? Int{step} : -Int{step};
   const Int count = span > 0 ? (span - 1) / stride + 1 : 0;
   if (count > kMaxRange) Fail("range too big: more than " + std::to_string(kMaxRange) + " items");
-  return rt.New<Range>(0, start, step, static_cast<int64_t>(count));
+  return rt.New<Range>(0, start, stop, step, static_cast<int64_t>(count));
 }
 
 // Items of dict(...): a mapping or pairs, then keywords.
@@ -32,6 +32,7 @@ std::vector<Dict::Item> DictItems(Runtime& rt, const Args& args, std::string_vie
   std::vector<Dict::Item> items;
   if (!args.positional.empty()) {
     const Value& source = args.positional[0];
+    if (source.is_undefined()) FailUndefined(source);
     if (source.is_dict()) {
       items = source.dict().items;
     } else {

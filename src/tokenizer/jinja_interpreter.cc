@@ -13,7 +13,7 @@ class Macro : public Object {
   Macro(Interpreter* interpreter, const Stmt* stmt, std::string name, Scope* scope)
       : interpreter_(interpreter), stmt_(stmt), name_(std::move(name)), scope_(scope) {}
   std::string_view type_name() const override { return "Macro"; }
-  std::string Repr(Runtime&) const override { return "<Macro '" + name_ + "'>"; }
+  std::string Repr(Runtime&) override { return "<Macro '" + name_ + "'>"; }
   bool callable() const override { return true; }
   Value Call(Runtime&, const Args& args) override { return interpreter_->CallMacro(*stmt_, name_, *scope_, args); }
   std::optional<Value> Attribute(Runtime& rt, const Value&, std::string_view name) override {

@@ -257,14 +257,14 @@ Value FilterBatch(Runtime& rt, const Args& args) {
     std::vector<Value> row;
     if (held.has_value()) row.push_back(*std::exchange(held, std::nullopt));
     for (Value item; source.Next(r, &item);) {
-      if (static_cast<int64_t>(row.size()) == count && (count > 0 || !row.empty())) {
+      if (static_cast<int64_t>(row.size()) == count) {
         held = std::move(item);
         break;
       }
       r.Reserve(row.size() * 2 * sizeof(Value));
       row.push_back(std::move(item));
     }
-    if (row.empty()) return false;
+    if (row.empty() && !held.has_value()) return false;
     if (!held.has_value() && !fill.is_none()) {
       r.Reserve(static_cast<size_t>(std::max<int64_t>(0, count)) * sizeof(Value));
       while (static_cast<int64_t>(row.size()) < count) row.push_back(fill);

@@ -148,11 +148,7 @@ class Writer {
         out_ += '\\';
         out_ += kTo[k];
       } else if (c < 0x20 || (style_.ensure_ascii && c > 0x7E && c < 0x10000)) {
-        if (c == 0x7F) {
-          out_ += '\x7F';
-        } else {
-          WriteUnit(c);
-        }
+        WriteUnit(c);
       } else if (style_.ensure_ascii && c >= 0x10000) {
         WriteUnit(0xD800 + ((c - 0x10000) >> 10));
         WriteUnit(0xDC00 + ((c - 0x10000) & 0x3FF));

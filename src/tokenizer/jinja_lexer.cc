@@ -140,13 +140,14 @@ class Lexer {
     return trim && pos < text_.size() && text_[pos] == '\n' ? pos + 1 : pos;
   }
 
-  void Comment(size_t tag, size_t pos) {
-    for (; pos < text_.size(); ++pos) {
+  void Comment(size_t tag, size_t begin) {
+    for (size_t pos = begin; pos < text_.size(); ++pos) {
       if (const size_t end = MatchEnd(pos, "#}", true, true)) {
         Advance(end);
         return;
       }
     }
+    if (begin == text_.size()) return Advance(begin);  // jinja2 takes a lone mark at the end
     FailAt(tag, "expected the end of a comment, found the end of the template");
   }
 
@@ -163,6 +164,7 @@ class Lexer {
         return;
       }
     }
+    if (begin == text_.size()) return Advance(begin);
     FailAt(tag, "expected {% endraw %}, found the end of the template");
   }
 

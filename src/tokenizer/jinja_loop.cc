@@ -44,6 +44,10 @@ int64_t Loop::ItemCount(Runtime& rt) {
   return *count_;
 }
 
+std::string Loop::Repr(Runtime& rt) {
+  return "<LoopContext " + std::to_string(index0_ + 1) + "/" + std::to_string(ItemCount(rt)) + ">";
+}
+
 std::optional<Value> Loop::Attribute(Runtime& rt, const Value& self, std::string_view name) {
   if (name == "index") return Value::Integer(index0_ + 1);
   if (name == "index0") return Value::Integer(index0_);

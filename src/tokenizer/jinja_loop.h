@@ -20,7 +20,7 @@ class Loop : public Object {
   bool Advance(Runtime& rt, Value* item);
 
   std::string_view type_name() const override { return "LoopContext"; }
-  bool iterable() const override { return false; }
+  std::string Repr(Runtime& rt) override;
   bool callable() const override { return true; }
   std::optional<Value> Attribute(Runtime& rt, const Value& self, std::string_view name) override;
   Value Call(Runtime& rt, const Args& args) override;

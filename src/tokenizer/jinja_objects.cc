@@ -34,8 +34,8 @@ bool ItemIterator::Next(Runtime& rt, Value* out) {
   return true;
 }
 
-std::string Range::Repr(Runtime&) const {
-  std::string out = "range(" + IntText(start_) + ", " + IntText(start_ + step_ * count_);
+std::string Range::Repr(Runtime&) {
+  std::string out = "range(" + IntText(start_) + ", " + IntText(stop_);
   if (step_ != 1) out += ", " + IntText(step_);
   return out + ")";
 }
@@ -69,7 +69,7 @@ Value DictView::At(Runtime& rt, size_t i) const {
   return rt.Tuple({item.first, item.second});
 }
 
-std::string DictView::Repr(Runtime& rt) const {
+std::string DictView::Repr(Runtime& rt) {
   std::vector<Value> items;
   for (size_t i = 0; i < dict_.dict().items.size(); ++i) items.push_back(At(rt, i));
   return std::string(type_name()) + "(" + jinja::Repr(rt, rt.List(std::move(items))) + ")";
@@ -90,7 +90,7 @@ bool DictView::Contains(Runtime& rt, const Value& self, const Value& item) {
   return Object::Contains(rt, self, item);
 }
 
-std::string Namespace::Repr(Runtime& rt) const {
+std::string Namespace::Repr(Runtime& rt) {
   std::vector<Dict::Item> items;
   items.reserve(attributes_.size());
   for (const auto& [name, value] : attributes_) {
@@ -150,8 +150,8 @@ SliceIndices Resolve(const SliceBounds& bounds, int64_t length) {
     return std::clamp(i, lowest, highest);
   };
   r.start = bounds.start.is_none() ? (forward ? lowest : highest) : clamp(index(bounds.start, 0));
-  const int64_t stop = bounds.stop.is_none() ? (forward ? highest : lowest) : clamp(index(bounds.stop, 0));
-  const int64_t span = forward ? stop - r.start : r.start - stop;
+  r.stop = bounds.stop.is_none() ? (forward ? highest : lowest) : clamp(index(bounds.stop, 0));
+  const int64_t span = forward ? r.stop - r.start : r.start - r.stop;
   const int64_t stride = forward ? r.step : -r.step;
   r.count = span > 0 ? (span - 1) / stride + 1 : 0;
   return r;

@@ -42,9 +42,9 @@ class ItemIterator : public Iterator {
 
 class Range : public Object {
  public:
-  Range(Int start, Int step, int64_t count) : start_(start), step_(step), count_(count) {}
+  Range(Int start, Int stop, Int step, int64_t count) : start_(start), stop_(stop), step_(step), count_(count) {}
   std::string_view type_name() const override { return "range"; }
-  std::string Repr(Runtime& rt) const override;
+  std::string Repr(Runtime& rt) override;
   bool iterable() const override { return true; }
   bool indexable() const override { return true; }
   std::optional<int64_t> Length() const override { return count_; }
@@ -55,6 +55,7 @@ class Range : public Object {
 
  private:
   Int start_;
+  Int stop_;
   Int step_;
   int64_t count_;
 };
@@ -64,7 +65,7 @@ class DictView : public Object {
   enum class Kind { kKeys, kValues, kItems };
   DictView(Value dict, Kind kind) : dict_(std::move(dict)), kind_(kind) {}
   std::string_view type_name() const override;
-  std::string Repr(Runtime& rt) const override;
+  std::string Repr(Runtime& rt) override;
   bool iterable() const override { return true; }
   std::optional<int64_t> Length() const override { return static_cast<int64_t>(dict_.dict().items.size()); }
   std::shared_ptr<Iterator> Iterate(Runtime& rt, const Value& self) override;
@@ -80,7 +81,7 @@ class DictView : public Object {
 class Namespace : public Object {
  public:
   std::string_view type_name() const override { return "Namespace"; }
-  std::string Repr(Runtime& rt) const override;
+  std::string Repr(Runtime& rt) override;
   std::optional<Value> Attribute(Runtime& rt, const Value& self, std::string_view name) override;
   void Set(Runtime& rt, const std::string& name, Value value);
   void Clear() { attributes_.clear(); }
@@ -96,7 +97,7 @@ class BoundMethod : public Object {
   std::string_view type_name() const override { return "builtin_function_or_method"; }
   bool callable() const override { return true; }
   Value Call(Runtime& rt, const Args& args) override;
-  std::string Repr(Runtime&) const override {
+  std::string Repr(Runtime&) override {
     return "<built-in method " + name_ + " of " + std::string(TypeName(self_)) + " object>";
   }
 
@@ -109,6 +110,7 @@ class BoundMethod : public Object {
 // Clamps (start, stop, step) to a sequence of `length`: first index, step and number of items, as slice.indices.
 struct SliceIndices {
   int64_t start = 0;
+  int64_t stop = 0;
   int64_t step = 1;
   int64_t count = 0;
 };

@@ -300,7 +300,7 @@ ExprPtr Parser::ParsePrimary(bool with_namespace) {
   }
   if (token.Is("(")) {
     Take();
-    ExprPtr node = ParseTuple(TupleMode::kFull, "", true);
+    ExprPtr node = ParseTuple(TupleMode::kFull, true);
     ExpectOperator(")");
     return node;
   }
@@ -309,18 +309,17 @@ ExprPtr Parser::ParsePrimary(bool with_namespace) {
   FailExpected("an expression");
 }
 
-bool Parser::AtTupleEnd(std::string_view end_name) const {
+bool Parser::AtTupleEnd() const {
   const Token& token = Current();
-  return token.type == TokenType::kOutputEnd || token.type == TokenType::kBlockEnd || token.Is(")") ||
-         (!end_name.empty() && token.IsName(end_name));
+  return token.type == TokenType::kOutputEnd || token.type == TokenType::kBlockEnd || token.Is(")");
 }
 
-ExprPtr Parser::ParseTuple(TupleMode mode, std::string_view end_name, bool in_parentheses) {
+ExprPtr Parser::ParseTuple(TupleMode mode, bool in_parentheses) {
   const Nested nested(*this);
   const Position position = Current().position;
   std::vector<ExprPtr> items;
   bool is_tuple = false;
-  while (!AtTupleEnd(end_name)) {
+  while (!AtTupleEnd()) {
     items.push_back(mode == TupleMode::kFull          ? ParseExpression()
                     : mode == TupleMode::kNoCondition ? ParseOr()
                                                       : ParsePrimary(mode == TupleMode::kPrimaryOrNamespace));
@@ -464,7 +463,8 @@ ExprPtr Parser::ParseSubscript(ExprPtr object) {
     keys.push_back(ParseSubscripted());
   }
   ExpectOperator("]");
-  if (keys.size() == 1 && keys[0]->kind == Expr::Kind::kSlice) {
+  const auto is_slice = [](const ExprPtr& key) { return key->kind == Expr::Kind::kSlice && key->kids[0] == nullptr; };
+  if (keys.size() == 1 && is_slice(keys[0])) {
     keys[0]->kids[0] = std::move(object);
     return Seal(std::move(keys[0]));
   }
@@ -474,7 +474,7 @@ ExprPtr Parser::ParseSubscript(ExprPtr object) {
     node->kids.push_back(std::move(keys[0]));
   } else {
     for (const ExprPtr& key : keys) {
-      if (key->kind == Expr::Kind::kSlice) FailAt(key->position, "slices can't be combined");
+      if (is_slice(key)) FailAt(key->position, "slices can't be combined");
     }
     auto tuple = Make(Expr::Kind::kTuple, token.position);
     tuple->kids = std::move(keys);

@@ -72,7 +72,7 @@ class Parser {
   // Statements until one of `ends`, which is taken too; `last` receives it.
   Body ParseBlock(std::initializer_list<std::string_view> ends, std::string* last);
   void ParseSignature(Signature* signature);
-  ExprPtr ParseTarget(bool with_namespace, bool until_in);
+  ExprPtr ParseTarget(bool with_namespace);
   void CheckTarget(const Expr& target) const;
 
   // Expressions.
@@ -99,10 +99,10 @@ class Parser {
   ExprPtr ParseListLiteral();
   ExprPtr ParseDictLiteral();
   enum class TupleMode { kFull, kNoCondition, kPrimary, kPrimaryOrNamespace };
-  ExprPtr ParseTuple(TupleMode mode, std::string_view end_name, bool in_parentheses);
+  ExprPtr ParseTuple(TupleMode mode, bool in_parentheses);
   void ParseArguments(Expr* call);
   std::string DottedName(std::string_view what);
-  bool AtTupleEnd(std::string_view end_name) const;
+  bool AtTupleEnd() const;
   bool NextCompare(CompareOp* op);
 
   ExprPtr Make(Expr::Kind kind, Position position) const;

@@ -13,6 +13,11 @@ void AppendQuoted(std::string_view s, std::string* out) {
   const char quote = s.find('\'') != s.npos && s.find('"') == s.npos ? '"' : '\'';
   *out += quote;
   for (size_t i = 0, n; i < s.size(); i += n) {
+    for (n = 0; i + n < s.size() && s[i + n] >= ' ' && s[i + n] < 0x7F && s[i + n] != quote && s[i + n] != '\\';) ++n;
+    if (n > 0) {
+      *out += s.substr(i, n);
+      continue;
+    }
     n = CodePointBytes(s, i);
     const int32_t c = CodePointAt(s, i);
     if (c == quote || c == '\\') {

@@ -20,7 +20,7 @@ class BuiltinFunction : public Object {
   std::string_view type_name() const override { return "function"; }
   bool callable() const override { return true; }
   Value Call(Runtime& rt, const Args& args) override { return function_(rt, args); }
-  std::string Repr(Runtime&) const override { return "<function " + name_ + ">"; }
+  std::string Repr(Runtime&) override { return "<function " + name_ + ">"; }
 
  private:
   std::string name_;

@@ -28,7 +28,7 @@ Body Parser::ParseBody(std::initializer_list<std::string_view> ends) {
       node->text = token.text;
     } else if (token.type == TokenType::kOutputBegin) {
       node->kind = Stmt::Kind::kOutput;
-      node->exprs.push_back(ParseTuple(TupleMode::kFull, "", false));
+      node->exprs.push_back(ParseTuple(TupleMode::kFull, false));
       if (Current().type != TokenType::kOutputEnd) FailExpected("'}}'");
       Take();
     } else {  // kBlockBegin: tags are balanced by the lexer
@@ -76,7 +76,7 @@ std::unique_ptr<Stmt> Parser::ParseIf() {
   node->kind = Stmt::Kind::kIf;
   std::string last;
   do {
-    node->exprs.push_back(ParseTuple(TupleMode::kNoCondition, "", false));
+    node->exprs.push_back(ParseTuple(TupleMode::kNoCondition, false));
     node->bodies.push_back(ParseBlock({"elif", "else", "endif"}, &last));
   } while (last == "elif");
   if (last == "else") node->bodies.push_back(ParseBlock({"endif"}, &last));
@@ -87,9 +87,9 @@ std::unique_ptr<Stmt> Parser::ParseFor() {
   const Scoped<int> in_for(for_depth_, for_depth_ + 1);
   auto node = std::make_unique<Stmt>();
   node->kind = Stmt::Kind::kFor;
-  node->exprs.push_back(ParseTarget(false, true));
+  node->exprs.push_back(ParseTarget(false));
   if (!SkipName("in")) FailExpected("'in'");
-  node->exprs.push_back(ParseTuple(TupleMode::kNoCondition, "recursive", false));
+  node->exprs.push_back(ParseTuple(TupleMode::kNoCondition, false));
   const Scoped<bool> soft(soft_, false);
   node->exprs.push_back(SkipName("if") ? ParseExpression() : nullptr);
   node->recursive = SkipName("recursive");
@@ -119,19 +119,18 @@ void Parser::CheckTarget(const Expr& target) const {
   }
 }
 
-ExprPtr Parser::ParseTarget(bool with_namespace, bool until_in) {
-  ExprPtr target =
-      ParseTuple(with_namespace ? TupleMode::kPrimaryOrNamespace : TupleMode::kPrimary, until_in ? "in" : "", false);
+ExprPtr Parser::ParseTarget(bool with_namespace) {
+  ExprPtr target = ParseTuple(with_namespace ? TupleMode::kPrimaryOrNamespace : TupleMode::kPrimary, false);
   CheckTarget(*target);
   return target;
 }
 
 std::unique_ptr<Stmt> Parser::ParseSet() {
   auto node = std::make_unique<Stmt>();
-  node->exprs.push_back(ParseTarget(true, false));
+  node->exprs.push_back(ParseTarget(true));
   if (SkipOperator("=")) {
     node->kind = Stmt::Kind::kSet;
-    node->exprs.push_back(ParseTuple(TupleMode::kFull, "", false));
+    node->exprs.push_back(ParseTuple(TupleMode::kFull, false));
     return node;
   }
   node->kind = Stmt::Kind::kSetBlock;
@@ -219,7 +218,7 @@ std::unique_ptr<Stmt> Parser::ParseWith() {
   node->kind = Stmt::Kind::kWith;
   while (Current().type != TokenType::kBlockEnd) {
     if (!node->exprs.empty()) ExpectOperator(",");
-    node->exprs.push_back(ParseTarget(false, false));
+    node->exprs.push_back(ParseTarget(false));
     ExpectOperator("=");
     node->exprs.push_back(ParseExpression());
   }

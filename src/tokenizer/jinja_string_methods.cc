@@ -17,7 +17,7 @@ bool Markup(const Args& args) { return args.positional[0].string().markup; }
 template <std::string (*kMap)(std::string_view)>
 Value Mapped(Runtime& rt, const Args& args) {
   const Params p("str method", args, {""}, 1);
-  rt.Work(Self(args).size() * 8);
+  rt.Work(Self(args).size() * 16);
   return rt.Str(kMap(Self(args)), Markup(args));
 }
 
@@ -149,12 +149,9 @@ Value Count(Runtime& rt, const Args& args) {
 Value Replace(Runtime& rt, const Args& args) {
   const Params p("replace", args, {"", "", "", ""}, 3);
   const std::string& s = Self(args);
-  const auto operand = [&](size_t i) {
-    const std::string& text = p.text(i, "argument");
-    return Markup(args) && !p[i].string().markup ? Escape(rt, text) : text;
-  };
-  const std::string from = operand(1);
-  const std::string to = operand(2);
+  const std::string& from = p.text(1, "argument");
+  const std::string& raw = p.text(2, "argument");
+  const std::string to = Markup(args) && !p[2].string().markup ? Escape(rt, raw) : raw;
   int64_t left = p.integer(3, -1);
   if (left < 0) left = kNoLimit;
   rt.Work(s.size());

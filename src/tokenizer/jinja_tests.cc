@@ -69,8 +69,15 @@ bool NotEqual(Runtime& rt, const Value& a, const Value& b) { return !Equals(rt, 
 bool Greater(Runtime& rt, const Value& a, const Value& b) { return Less(rt, b, a); }
 bool AtMost(Runtime& rt, const Value& a, const Value& b) { return Less(rt, a, b) || Equals(rt, a, b); }
 bool AtLeast(Runtime& rt, const Value& a, const Value& b) { return Less(rt, b, a) || Equals(rt, a, b); }
-bool IsFilter(Runtime&, const Value& v) { return v.is_string() && FindFilter(v.text()) != nullptr; }
-bool IsTest(Runtime&, const Value& v) { return v.is_string() && FindTest(v.text()) != nullptr; }
+// A name that can't be hashed fails, as a look-up in a dict does.
+bool IsFilter(Runtime& rt, const Value& v) {
+  HashKey(rt, v);
+  return v.is_string() && FindFilter(v.text()) != nullptr;
+}
+bool IsTest(Runtime& rt, const Value& v) {
+  HashKey(rt, v);
+  return v.is_string() && FindTest(v.text()) != nullptr;
+}
 
 }  // namespace
 

@@ -7,6 +7,13 @@
 namespace inkstone::jinja {
 namespace {
 
+// Bytes from `pos` on that are ASCII.
+size_t AsciiRun(std::string_view s, size_t pos) {
+  size_t end = pos;
+  while (end < s.size() && static_cast<unsigned char>(s[end]) < 0x80) ++end;
+  return end - pos;
+}
+
 bool IsContinuation(unsigned char c) { return (c & 0xC0) == 0x80; }
 
 // 0 when the bytes at `pos` are ill-formed.
@@ -137,7 +144,7 @@ std::string_view Strip(std::string_view s, Side side, Predicate drop) {
       size_t begin = s.size() - 1;
       // Step back to a lead byte whose code point ends here; otherwise the last byte stands alone.
       for (size_t back = 1; back <= 4 && back <= s.size(); ++back) {
-        if (CodePointBytes(s, s.size() - back) == back) {
+        if (WellFormedBytes(s, s.size() - back) == back) {
           begin = s.size() - back;
           break;
         }
@@ -184,7 +191,14 @@ void AppendUtf8(int32_t c, std::string* out) {
 
 int64_t CodePoints(std::string_view s) {
   int64_t n = 0;
-  for (size_t i = 0; i < s.size(); ++n) i += CodePointBytes(s, i);
+  for (size_t i = 0; i < s.size();) {
+    const size_t ascii = AsciiRun(s, i);
+    n += static_cast<int64_t>(ascii);
+    i += ascii;
+    if (i >= s.size()) break;
+    i += CodePointBytes(s, i);
+    ++n;
+  }
   return n;
 }
 
@@ -243,6 +257,10 @@ std::string Upper(std::string_view s) {
   std::string out;
   out.reserve(s.size());
   for (size_t i = 0, n; i < s.size(); i += n) {
+    if (n = AsciiRun(s, i); n > 0) {
+      for (char c : s.substr(i, n)) out += c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+      continue;
+    }
     n = CodePointBytes(s, i);
     AppendUpper(CodePointAt(s, i), s.substr(i, n), &out);
   }
@@ -253,6 +271,10 @@ std::string Lower(std::string_view s) {
   std::string out;
   out.reserve(s.size());
   for (size_t i = 0, n; i < s.size(); i += n) {
+    if (n = AsciiRun(s, i); n > 0) {
+      for (char c : s.substr(i, n)) out += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+      continue;
+    }
     n = CodePointBytes(s, i);
     AppendLower(s, i, n, &out);
   }

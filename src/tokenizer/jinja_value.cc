@@ -14,7 +14,7 @@ const std::vector<Value>& Value::items() const { return static_cast<const Sequen
 const Dict& Value::dict() const { return static_cast<const Dict&>(*heap_); }
 Object& Value::object() const { return static_cast<Object&>(*heap_); }
 
-std::string Object::Repr(Runtime&) const { return "<" + std::string(type_name()) + " object>"; }
+std::string Object::Repr(Runtime&) { return "<" + std::string(type_name()) + " object>"; }
 
 std::shared_ptr<Iterator> Object::Iterate(Runtime&, const Value& self) {
   if (auto iterator = self.As<Iterator>()) return iterator;

@@ -151,7 +151,7 @@ struct Iterator;
 // Everything that is not plain data: functions, loops, namespaces, iterators, ranges, views of dicts.
 struct Object : Heap {
   virtual std::string_view type_name() const = 0;  // Python's, for messages
-  virtual std::string Repr(Runtime& rt) const;
+  virtual std::string Repr(Runtime& rt);
   virtual bool callable() const { return false; }
   virtual bool iterable() const { return false; }
   virtual bool indexable() const { return false; }                            // has __getitem__
