@@ -100,8 +100,8 @@ FILE_TYPES = {  # llama_ftype
 
 
 def quantize(source, target, file_type):
-    params = lib.llama_model_quantize_default_params()
+    params = ffi.new("llama_model_quantize_params *", lib.llama_model_quantize_default_params())
     params.nthread = 2
     params.ftype = FILE_TYPES[file_type]
-    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), ffi.addressof(ffi.new("llama_model_quantize_params *", params)[0])) != 0:
+    if lib.llama_model_quantize(str(source).encode(), str(target).encode(), params) != 0:
         raise RuntimeError(f"llama.cpp cannot quantize {source} to {file_type}")
