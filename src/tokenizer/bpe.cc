@@ -99,11 +99,18 @@ void BpeModel::BuildMergeTable() {
     }
     pair_slots_[slot] = key << kRankBits | rank;
   }
+  byte_pair_rank_.assign(256 * 256, kNoRank);
+  for (size_t pair = 0; pair < byte_pair_rank_.size(); ++pair) {
+    const int32_t left = SymbolOf(static_cast<uint8_t>(pair >> 8));
+    const int32_t right = SymbolOf(static_cast<uint8_t>(pair));
+    if (left >= 0 && right >= 0) byte_pair_rank_[pair] = Rank(left, right);
+  }
 }
 
 void BpeModel::BuildWordTable(const std::vector<bool>& words) {
   std::vector<int32_t> own;  // tokens that a piece of the same bytes becomes
   std::vector<int32_t> ids;
+  size_t longest = 0;
   for (int32_t id = 0; id < tokens_->size(); ++id) {
     const std::string_view bytes = tokens_->bytes(id);
     if (!words[id] || bytes.empty()) continue;
@@ -113,6 +120,7 @@ void BpeModel::BuildWordTable(const std::vector<bool>& words) {
       if (ids.size() != 1 || ids[0] != id) continue;
     }
     own.push_back(id);
+    longest = std::max(longest, bytes.size());
   }
   const int bits = TableBits(own.size());
   std::vector<WordSlot> slots(size_t{1} << bits);
@@ -124,10 +132,11 @@ void BpeModel::BuildWordTable(const std::vector<bool>& words) {
   }
   word_shift_ = 64 - bits;
   word_slots_ = std::move(slots);
+  longest_word_ = longest;
 }
 
 int32_t BpeModel::FindWord(std::string_view piece) const {
-  if (word_slots_.empty()) return -1;  // while the table is being built
+  if (piece.size() > longest_word_) return -1;  // always so while the table is being built
   const uint64_t hash = HashBytes(piece);
   size_t slot = static_cast<size_t>(hash >> word_shift_);
   for (; word_slots_[slot].id >= 0; slot = (slot + 1) & (word_slots_.size() - 1)) {
@@ -147,18 +156,22 @@ uint32_t BpeModel::Rank(int32_t left, int32_t right) const {
   return kNoRank;
 }
 
-size_t BpeModel::Symbols(std::string_view piece, int32_t* out) const {
+size_t BpeModel::Start(std::string_view piece, int32_t* symbols, uint32_t* ranks) const {
   size_t count = 0;
   bool after_unknown = false;
   for (const char c : piece) {
-    const int32_t symbol = byte_symbol_[static_cast<unsigned char>(c)];
-    if (symbol >= 0) {
-      out[count++] = symbol;
-    } else if (options_.unknown >= 0 && !(options_.fuse_unknown && after_unknown)) {
-      out[count++] = options_.unknown;
-    }
-    after_unknown = symbol < 0;
+    const auto byte = static_cast<uint8_t>(c);
+    const bool unknown = byte_symbol_[byte] < 0;
+    const bool skip = unknown && (options_.unknown < 0 || (options_.fuse_unknown && after_unknown));
+    if (!skip) symbols[count++] = SymbolOf(byte);
+    after_unknown = unknown;
   }
+  const bool whole = count == piece.size();  // one symbol for each byte
+  for (size_t i = 0; i + 1 < count; ++i) {
+    ranks[i] = whole ? byte_pair_rank_[static_cast<uint8_t>(piece[i]) << 8 | static_cast<uint8_t>(piece[i + 1])]
+                     : Rank(symbols[i], symbols[i + 1]);
+  }
+  if (count > 0) ranks[count - 1] = kNoRank;
   return count;
 }
 
@@ -175,8 +188,7 @@ void BpeModel::Encode(std::string_view piece, std::vector<int32_t>* out) const {
 void BpeModel::EncodeShort(std::string_view piece, std::vector<int32_t>* out) const {
   std::array<int32_t, kShortPiece> symbols;
   std::array<uint32_t, kShortPiece> ranks;  // of the pair that starts at each symbol
-  size_t count = Symbols(piece, symbols.data());
-  for (size_t i = 0; i + 1 < count; ++i) ranks[i] = Rank(symbols[i], symbols[i + 1]);
+  size_t count = Start(piece, symbols.data(), ranks.data());
   while (count > 1) {
     const uint32_t* best = std::min_element(ranks.data(), ranks.data() + count - 1);  // the leftmost of equals
     if (*best == kNoRank) break;
@@ -200,16 +212,15 @@ void BpeModel::EncodeLong(std::string_view piece, std::vector<int32_t>* out) con
     uint32_t rank;  // of the pair that starts here; kNoRank also once the node is gone
   };
   std::vector<int32_t> symbols(piece.size());
-  const size_t count = Symbols(piece, symbols.data());
+  std::vector<uint32_t> ranks(piece.size());
+  const size_t count = Start(piece, symbols.data(), ranks.data());
   if (count == 0) return;
   std::vector<Node> nodes(count);
   std::vector<uint64_t> entries;  // rank << 32 | node: the lowest rank first, the leftmost of equals
   for (size_t i = 0; i < count; ++i) {
-    const bool last = i + 1 == count;
-    const uint32_t rank = last ? kNoRank : Rank(symbols[i], symbols[i + 1]);
-    nodes[i] = {symbols[i], i == 0 ? kEnd : static_cast<uint32_t>(i - 1), last ? kEnd : static_cast<uint32_t>(i + 1),
-                rank};
-    if (rank != kNoRank) entries.push_back(static_cast<uint64_t>(rank) << 32 | i);
+    nodes[i] = {symbols[i], i == 0 ? kEnd : static_cast<uint32_t>(i - 1),
+                i + 1 == count ? kEnd : static_cast<uint32_t>(i + 1), ranks[i]};
+    if (ranks[i] != kNoRank) entries.push_back(static_cast<uint64_t>(ranks[i]) << 32 | i);
   }
   std::priority_queue<uint64_t, std::vector<uint64_t>, std::greater<>> heap({}, std::move(entries));
   const auto update = [&](uint32_t at) {

@@ -77,7 +77,11 @@ class BpeModel {
   void BuildWordTable(const std::vector<bool>& words);
   int32_t FindWord(std::string_view piece) const;
   uint32_t Rank(int32_t left, int32_t right) const;
-  size_t Symbols(std::string_view piece, int32_t* out) const;
+  // A byte's token, or the unknown symbol; -1 when such a byte is dropped.
+  int32_t SymbolOf(uint8_t byte) const { return byte_symbol_[byte] >= 0 ? byte_symbol_[byte] : options_.unknown; }
+  // Writes the symbols that merging starts from, and the rank of each with its successor (kNoRank for the last), up to
+  // piece.size() of both. Returns their number.
+  size_t Start(std::string_view piece, int32_t* symbols, uint32_t* ranks) const;
   void EncodeShort(std::string_view piece, std::vector<int32_t>* out) const;
   void EncodeLong(std::string_view piece, std::vector<int32_t>* out) const;
 
@@ -87,8 +91,10 @@ class BpeModel {
   std::array<int32_t, 256> byte_symbol_{};  // -1: the byte has no token
   std::vector<uint64_t> pair_slots_;        // left << 43 | right << 22 | rank, open addressing; all ones: empty
   int pair_shift_ = 0;
-  std::vector<WordSlot> word_slots_;  // words that encode to themselves; open addressing
+  std::vector<uint32_t> byte_pair_rank_;  // (256 * 256): rank of two bytes' symbols, most lookups of all
+  std::vector<WordSlot> word_slots_;      // words that encode to themselves; open addressing
   int word_shift_ = 0;
+  size_t longest_word_ = 0;  // bytes
 };
 
 // Hash of up to 16 bytes or more; used for words and for the piece cache.
