@@ -13,9 +13,7 @@ struct ElementF32 {
   static constexpr int kBytes = 4;
   template <class V>
   static typename V::F Load(const std::byte* p) {
-    float lanes[V::kLanes];  // the address may be unaligned for float
-    memcpy(lanes, p, sizeof(lanes));
-    return V::Load(lanes);
+    return V::Load(static_cast<const float*>(static_cast<const void*>(p)));  // any alignment will do
   }
 };
 struct ElementF16 {
