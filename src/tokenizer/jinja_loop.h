@@ -36,7 +36,6 @@ class Loop : public Object {
   int level_;  // 0 for the outermost loop
   Recurse recurse_;
   int64_t index0_ = -1;
-  bool at_end_ = false;
   std::optional<int64_t> count_;
   std::optional<Value> before_, current_, after_;
   std::optional<std::string> last_changed_;  // as text, so that the loop can't come to hold itself

@@ -75,7 +75,7 @@ class Parser {
   ExprPtr ParseTarget(bool with_namespace);
   void CheckTarget(const Expr& target) const;
 
-  // Expressions.
+  // Expressions (operators in jinja_parser.cc, operands in jinja_operands.cc).
   ExprPtr ParseExpression() { return ParseCondition(); }
   ExprPtr ParseCondition();
   ExprPtr ParseOr();

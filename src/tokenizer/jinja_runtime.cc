@@ -113,7 +113,9 @@ Value Runtime::MakeDict(std::vector<Dict::Item> items) {
         existing = &dict->items[it->second].second;
       }
     } else {
-      existing = const_cast<Value*>(Find(*this, *dict, item.first));  // `dict` is still ours to change
+      const auto same = [&](const Dict::Item& other) { return Equals(*this, other.first, item.first); };
+      const auto it = std::find_if(dict->items.begin(), dict->items.end(), same);
+      if (it != dict->items.end()) existing = &it->second;
     }
     if (existing != nullptr) {
       *existing = std::move(item.second);
