@@ -139,7 +139,7 @@ class HttpServer final : public Server, public ConnectionOwner {
     signals_.async_wait([this](error_code error, int) {
       if (error) return;
       StopOnLoop();
-      WaitForSignal();
+      if (!ended_) WaitForSignal();  // a second signal cancels what still runs
     });
   }
 
