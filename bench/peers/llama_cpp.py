@@ -1,4 +1,4 @@
-"""llama.cpp's C API: just what the comparison needs.
+"""llama.cpp's C API: just what comparisons of numbers and of speed need.
 
 The declarations come from the PyPI package llama-cpp-py-sync, the library from the npm package @node-llama-cpp/linux-x64
 (LLAMA_CPP names the folder with its .so files), which has a build for each generation of x86 CPUs.
@@ -26,9 +26,9 @@ lib.llama_backend_init()
 
 
 class Llama:
-    """One model with one sequence. KV cache in f32 where `f32_cache`, to compare arithmetic and not rounding."""
+    """One model with one sequence. `exact`: keys and values in f32 and plain attention, to compare arithmetic and not rounding."""
 
-    def __init__(self, path, context=512, threads=2):
+    def __init__(self, path, context=512, threads=2, exact=True):
         params = lib.llama_model_default_params()
         self.model = lib.llama_model_load_from_file(str(path).encode(), params)
         if self.model == ffi.NULL:
@@ -36,10 +36,12 @@ class Llama:
         self.vocab = lib.llama_model_get_vocab(self.model)
         self.vocab_size = lib.llama_vocab_n_tokens(self.vocab)
         cparams = lib.llama_context_default_params()
-        cparams.n_ctx = cparams.n_batch = cparams.n_ubatch = context
+        cparams.n_ctx = context
+        cparams.n_batch = cparams.n_ubatch = min(context, 512)
         cparams.n_threads = cparams.n_threads_batch = threads
-        cparams.type_k = cparams.type_v = 0  # GGML_TYPE_F32
-        cparams.flash_attn_type = 0          # with f32 keys and values, the plain path is the exact one
+        if exact:
+            cparams.type_k = cparams.type_v = 0  # GGML_TYPE_F32
+            cparams.flash_attn_type = 0
         self.context = lib.llama_init_from_model(self.model, cparams)
         if self.context == ffi.NULL:
             raise RuntimeError(f"llama.cpp cannot make a context for {path}")
@@ -54,7 +56,7 @@ class Llama:
         count = lib.llama_tokenize(self.vocab, data, len(data), out, len(data) + 16, False, special)
         return [out[i] for i in range(count)]
 
-    def _decode(self, tokens, position, all_logits):
+    def decode(self, tokens, position, all_logits):
         batch = lib.llama_batch_init(len(tokens), 0, 1)
         try:
             batch.n_tokens = len(tokens)
@@ -79,17 +81,17 @@ class Llama:
     def logits(self, tokens):
         """(len(tokens), vocabulary) float32."""
         self.clear()
-        self._decode(tokens, 0, True)
+        self.decode(tokens, 0, True)
         return np.stack([self._row(i) for i in range(len(tokens))])
 
     def greedy(self, tokens, count):
         """`count` likeliest next tokens, one after the other."""
         self.clear()
-        self._decode(tokens, 0, False)
+        self.decode(tokens, 0, False)
         out = []
         for i in range(count):
             out.append(int(self._row(-1).argmax()))
-            self._decode([out[-1]], len(tokens) + i, False)
+            self.decode([out[-1]], len(tokens) + i, False)
         return out
 
 
