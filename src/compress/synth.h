@@ -48,9 +48,9 @@ struct SynthOptions {
 
 // Writes config.json, generation_config.json, tokenizer files and safetensors. Matrices and biases are about normal
 // with the standard deviation asked for (0.02 keeps logits of ordinary size at true shapes), norms are 1 plus that. The
-// weights depend on shape, type, seed and deviation only. An interrupted run leaves no config.json, so that no half model can be
-// opened. `progress` is called on the calling thread after every slice. Errors: kInvalidArgument (shape, type, folder
-// not empty, tokenizer larger than the vocabulary), kResourceExhausted (disk).
+// weights depend on shape, type, seed and deviation only. An interrupted run leaves no config.json, so that no half
+// model can be opened. `progress` is called on the calling thread after every slice. Errors: kInvalidArgument (shape,
+// type, folder not empty, tokenizer larger than the vocabulary), kResourceExhausted (disk).
 Status Synth(const SynthOptions& options, FunctionRef<void(const Progress&)> progress);
 
 }  // namespace inkstone
