@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <boost/json/value_to.hpp>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -159,7 +161,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ModelParityTest,
                          ::testing::Values("qwen3_one_kv_head", "qwen3_one_layer_untied", "qwen3_seven_layers",
                                            "qwen3_yarn", "qwen2_biases", "qwen2_untied_one_kv_head", "llama_tied",
                                            "llama_scaled", "llama_linear"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& shape) { return std::string(shape.param); });
 
 }  // namespace
 }  // namespace inkstone
