@@ -43,13 +43,15 @@ step "llama.cpp"
 
 step "tokenizer parity"
 qwen3=$(find "$work/tokenizer_qwen3" -name tokenizer.json | head -n 1)
-"$venv/bin/python" tests/tokenizer_parity/run_parity.py build/dev/bin/tokenize_tool ${qwen3:+--model qwen3="$qwen3"} --model smollm2="$SMOLLM2"
+"$venv/bin/python" tests/tokenizer_parity/run_parity.py build/dev/bin/tokenize_tool \
+  ${qwen3:+--model qwen3="$qwen3"} --model smollm2="$SMOLLM2"
 
 step "chat template parity"
-"$venv/bin/python" tests/chat_templates/run_parity.py --tool build/dev/bin/render_tool --cache "$work/templates"
+"$venv/bin/python" tests/chat_templates/run_parity.py --tool build/dev/bin/render_tool --cache "$work/templates" \
+  --gguf "$SMOLLM2" --random 1000 --only "qwen|llama-?3|smol|chatml|macros|inst_|header"
 
 step "page with a scripted server"
-(cd tests/browser && timeout 400 npm test --silent)
+(cd tests/browser && timeout 900 npm test --silent)
 
 step "server with a real model"
 log=$work/serve.log

@@ -15,6 +15,7 @@ import glob
 import io
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -174,10 +175,12 @@ def folder_templates(folders):
                 yield os.path.basename(path)[:-len(".jinja")], file.read()
 
 
-def run_models(tool, templates, show):
+def run_models(tool, templates, show, only):
     total = Report(show)
     names = 0
     for name, source in templates:
+        if not re.search(only, name, re.IGNORECASE):
+            continue
         names += 1
         one = Report(show)
         for label, variables in conversations.all_variables():
@@ -247,6 +250,7 @@ def main():
     parser.add_argument("--cache", default=os.path.join(os.path.expanduser("~"), ".cache", "inkstone-test"))
     parser.add_argument("--templates", action="append", default=[os.path.join(HERE, "templates")])
     parser.add_argument("--gguf", action="append", default=[], help="a model file whose template to check as well")
+    parser.add_argument("--only", default="", metavar="REGEX", help="of the models' templates, those whose name matches")
     parser.add_argument("--random", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=10)
@@ -267,7 +271,7 @@ def main():
     templates = list(folder_templates(args.templates)) + list(gguf_templates(args.gguf))
     if not args.offline:
         templates += list(npm_templates(args.cache)) + list(sdist_templates(args.cache))
-    failures += run_models(tool, templates, args.show)
+    failures += run_models(tool, templates, args.show, args.only)
     print("no differences" if failures == 0 else f"{failures} differences")
     return 1 if failures else 0
 
