@@ -6,7 +6,7 @@ import { chromium } from 'playwright-core';
 const OUT = fileURLToPath(new URL('../out/', import.meta.url));
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
-const STEP_MS = 15_000;
+const STEP_MS = 30_000;
 
 export function launch() {
   return chromium.launch({

@@ -128,13 +128,13 @@ TEST_P(ModelParityTest, ChunksThreadsAndNeighboursChangeNoBit) {
   for (const KernelTable* kernels : AvailableKernels(DetectCpuFeatures())) {
     SCOPED_TRACE(kernels->target);
     std::vector<float> expected[2];
-    for (const int threads : {1, 3}) {
+    for (const int threads : {1, 2}) {
       auto runtime = Runtime::Create({threads, std::string(kernels->target)});
       auto loaded = LoadModel((folder_ / "hf").string(), **runtime, SmallLimits());
       ASSERT_TRUE(loaded.ok()) << loaded.status().message();
       for (const Phase phase : {Phase::kPrompt, Phase::kDecode}) {
         std::vector<float>& want = expected[static_cast<size_t>(phase)];
-        for (const int64_t chunk : {70, 16, 7, 1}) {
+        for (const int64_t chunk : {70, 7, 1}) {
           const std::vector<float> got = AllLogits(*loaded->model, *loaded->backend, tokens_, chunk, phase);
           if (want.empty()) want = got;
           ASSERT_EQ(got, want) << threads << " threads, chunks of " << chunk;
