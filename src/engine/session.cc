@@ -101,22 +101,19 @@ struct Fitted {
   ModelLimits limits;
 };
 
-// The plan, checked against the machine, and the limits that the model is loaded with.
-Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, const Backend& backend,
-                   const SessionInfo& info, const SessionOptions& options) {
+// The plan, checked against the machine, and the limits that the model is loaded with. `facts` has what the files and
+// the system say: weight bytes, parameters, available bytes.
+Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, const Backend& backend, MemoryFacts facts,
+                   const SessionOptions& options) {
   Fitted fitted;
   fitted.limits.max_sequences = options.max_sequences;
   fitted.limits.max_logit_rows = options.max_sequences;
   fitted.limits.max_context = config.context;
-  MemoryFacts facts;
-  facts.weight_bytes = static_cast<uint64_t>(info.file_bytes);
-  facts.parameters = info.parameters;
   facts.kv = config.KvLayoutFor(options.kv_type);
   facts.kv.page_tokens = fitted.limits.page_tokens;
   facts.trained_context = config.context;
   facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits);
   facts.runtime_bytes = EstimateRuntimeBytes(config.vocab, options.max_sequences);
-  facts.available = GetMemoryInfo().available;
   const MemoryWishes wishes{options.context, options.max_sequences, options.memory_limit};
   auto plan = PlanMemory(facts, wishes);
   if (!plan.ok()) return Status(plan.status().code(), checkpoint.path() + ": " + plan.status().message());
@@ -140,6 +137,8 @@ Status CheckOptions(const SessionOptions& options) {
 Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   INK_RETURN_IF_ERROR(CheckOptions(options));
   Wiring w;
+  MemoryFacts facts;
+  facts.available = GetMemoryInfo().available;  // before the weights are mapped: an address-space limit counts them
   INK_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(options.model));
   w.checkpoint = std::make_unique<Checkpoint>(std::move(checkpoint));
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(*w.checkpoint));
@@ -147,7 +146,9 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   INK_ASSIGN_OR_RETURN(w.runtime, Runtime::Create({options.threads, options.cpu}));
   w.backend = w.runtime->NewBackend();
   // The contract comes before anything large is read.
-  INK_ASSIGN_OR_RETURN(const Fitted fitted, Fit(*w.checkpoint, config, *w.backend, w.info, options));
+  facts.weight_bytes = static_cast<uint64_t>(w.info.file_bytes);
+  facts.parameters = w.info.parameters;
+  INK_ASSIGN_OR_RETURN(const Fitted fitted, Fit(*w.checkpoint, config, *w.backend, facts, options));
 
   INK_ASSIGN_OR_RETURN(w.tokenizer, Tokenizer::Load(*w.checkpoint));
   INK_ASSIGN_OR_RETURN(w.sampling, ReadDefaultSampling(w.checkpoint->metadata(), config.architecture));
