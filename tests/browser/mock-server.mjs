@@ -90,6 +90,7 @@ const SCRIPTS = [
   [/broken/i, { text: 'This breaks', size: 4, pause: 5, ending: 'error' }],
   [/cut off/i, { text: 'This is cut', size: 4, pause: 5, ending: 'close' }],
   [/length/i, { text: 'Too long to', size: 4, pause: 1, finish: 'length' }],
+  [/hash/i, { text: RICH, size: 5, pause: 15 }],
   [/./, { text: RICH, size: 5, pause: 3 }],
 ];
 
