@@ -11,7 +11,7 @@
 # Without arguments: all of them.
 set -euo pipefail
 cd "$(dirname "$0")"
-export CCACHE_NOHASHDIR=1
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$PWD  # one cache serves every checkout
 
 title() { printf '\n=== %s  [%s s]\n' "$1" "$SECONDS"; }
 

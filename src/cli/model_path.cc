@@ -15,7 +15,7 @@ std::string Environment(const char* name) {
 }  // namespace
 
 std::string ModelFolder() {
-  if (const std::string folder = Environment("INKSTONE_MODELS"); !folder.empty()) return folder;
+  if (std::string folder = Environment("INKSTONE_MODELS"); !folder.empty()) return folder;
   if (const std::string data = Environment("XDG_DATA_HOME"); !data.empty()) return data + "/inkstone/models";
   return Environment("HOME") + "/.local/share/inkstone/models";
 }

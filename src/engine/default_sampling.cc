@@ -7,8 +7,11 @@
 
 namespace inkstone {
 
+namespace {
+constexpr std::string_view kPrefix = "general.sampling.";
+}  // namespace
+
 Result<SamplingParams> ReadDefaultSampling(const Metadata& metadata, std::string_view architecture) {
-  constexpr std::string_view kPrefix = "general.sampling.";
   SamplingParams params;
   const bool any = std::any_of(metadata.entries().begin(), metadata.entries().end(),
                                [](const Metadata::Entry& entry) { return entry.key.starts_with(kPrefix); });

@@ -132,7 +132,7 @@ Status Scheduler::Forward() {
     (part.phase == Phase::kPrompt ? prompt_rows : decode_rows) += part.rows;
   }
   const Clock::time_point begin = Clock::now();
-  const Status status =
+  Status status =
       model_.Forward(steps_, std::span(logits_).first(logit_rows * static_cast<size_t>(model_.config().vocab)));
   const double seconds = Seconds(Clock::now() - begin);
   const double prompt_share = static_cast<double>(prompt_rows) / static_cast<double>(prompt_rows + decode_rows);

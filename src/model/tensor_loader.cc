@@ -13,7 +13,7 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-Result<const TensorInfo*> TensorLoader::Checked(const std::string& name, std::vector<int64_t> shape) const {
+Result<const TensorInfo*> TensorLoader::Checked(const std::string& name, const std::vector<int64_t>& shape) const {
   INK_ASSIGN_OR_RETURN(const TensorInfo* tensor, checkpoint_.Require(name));
   if (tensor->shape != shape) {
     return DataLoss(checkpoint_.path() + ": tensor '" + name + "': expected shape " + ShapeText(shape) + ", found " +

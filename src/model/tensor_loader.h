@@ -31,7 +31,7 @@ class TensorLoader {
   bool Has(const std::string& name) const { return checkpoint_.Find(name) != nullptr; }
 
  private:
-  Result<const TensorInfo*> Checked(const std::string& name, std::vector<int64_t> shape) const;
+  Result<const TensorInfo*> Checked(const std::string& name, const std::vector<int64_t>& shape) const;
 
   const Checkpoint& checkpoint_;
   mutable std::set<const TensorInfo*> used_;
