@@ -2,13 +2,13 @@
 # Installs what is missing, builds, and runs the tests. Usage: ./test.sh [STAGE...]
 #   checks   layers, file sizes, formatting
 #   unit     unit and parity tests of the 'dev' preset
-#   tidy     clang-tidy
+#   tidy     clang-tidy (not among the default stages)
 #   web      the page: types, unit tests, build
 #   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
 #   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan     the unit tests under ThreadSanitizer
 #   fuzz     each fuzzer for FUZZ_SECONDS (default 20)
-# Without arguments: all of them.
+# Without arguments: all of them but tidy.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$PWD  # one cache serves every checkout
@@ -57,7 +57,7 @@ stage_fuzz() {
 
 tools/install_dependencies.sh test
 stages=("$@")
-[ $# -gt 0 ] || stages=(checks unit web e2e asan tsan fuzz tidy)
+[ $# -gt 0 ] || stages=(checks unit web e2e asan tsan fuzz)
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || { echo "unknown stage '$stage'" >&2; sed -n '2,12p' "$0" >&2; exit 2; }
   title "$stage"
