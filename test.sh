@@ -51,7 +51,7 @@ stage_e2e() {
 
 stage_fuzz() {
   cmake --preset fuzz >/dev/null
-  cmake --build --preset fuzz -- --quiet
+  cmake --build --preset fuzz --target fuzzers -- --quiet
   fuzz/run_all.sh "${FUZZ_SECONDS:-20}"
 }
 
