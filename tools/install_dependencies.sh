@@ -6,7 +6,7 @@ set -euo pipefail
 
 run_packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip python3-venv
   libpcre2-dev libutf8proc-dev libspdlog-dev libcli11-dev prometheus-cpp-dev)
-test_packages=(libgtest-dev libgmock-dev clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev chromium curl unzip procps
+test_packages=(git libgtest-dev libgmock-dev clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev chromium curl unzip procps
   fonts-noto-cjk fonts-noto-color-emoji)
 
 # Boost 1.81 or newer: Debian 12 has it beside its default 1.74, later releases as their default.

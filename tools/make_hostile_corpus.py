@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes tests/hostile/formats: damaged and malicious model files, and for each the words its error must contain;
-and fuzz/seeds: small valid files from which the fuzzers of the same formats start.
+and fuzz/seeds: small valid inputs from which the fuzzers start.
 
     tools/make_hostile_corpus.py [ROOT]
 
@@ -274,6 +274,53 @@ def seeds():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 5e5}
     yield "hf_config/llama3.json", json.dumps({**CONFIG, "model_type": "llama", "rope_parameters": llama3}).encode()
     yield "hf_config/index.json", json.dumps({"weight_map": {EMBED: "a-1.safetensors", NORM: "a-2.safetensors"}}).encode()
+    yield from tokenizer_seeds()
+    yield from request_seeds()
+
+
+def tokenizer_seeds():
+    alphabet = [chr(c) for c in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
+    merges = ["a b", "ab b", "\u0120 a", "h e", "l l", "he ll"]
+    words = alphabet + [m.replace(" ", "") for m in merges]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    split = {"type": "Split", "behavior": "Isolated", "invert": False,
+             "pattern": {"Regex": "(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"}}
+    added = [{"id": len(words) + i, "content": content, "single_word": i == 1, "lstrip": i == 2, "rstrip": i == 2,
+              "normalized": i == 1, "special": i == 0} for i, content in enumerate(("<x>", "caf\u00e9", " <y> "))]
+    qwen = {"version": "1.0", "added_tokens": added, "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, byte_level]}, "post_processor": byte_level,
+            "decoder": byte_level, "model": {"type": "BPE", "vocab": {w: i for i, w in enumerate(words)}, "merges": merges}}
+    digits = {"type": "Digits", "individual_digits": True}
+    smol = {**qwen, "normalizer": None,
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [digits, {**byte_level, "use_regex": True}]},
+            "model": {**qwen["model"], "merges": [m.split(" ") for m in merges], "ignore_merges": True}}
+    config = {"bos_token": "<x>", "eos_token": {"content": "<x>"}, "add_bos_token": True, "chat_template": "{{ messages }}",
+              "additional_special_tokens": ["<x>"], "model_max_length": 64}
+    for name, tokenizer in (("qwen", qwen), ("smollm", smol)):
+        parts = [json.dumps(tokenizer, ensure_ascii=False), json.dumps(config), "hello cafe\u0301 <x> 12 \u4f60\u597d  it's"]
+        yield f"tokenizer_json/{name}", "\0".join(parts).encode()
+
+
+def request_seeds():
+    """The first byte chooses the parser, see fuzz/http_request_fuzzer.cc."""
+    weather = {"type": "function", "function": {"name": "weather", "description": "d", "parameters": {
+        "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"Ulm\"}"}}
+    chat = {"model": "m", "messages": [
+        {"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "hi \u00e9"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call]}, {"role": "tool", "tool_call_id": "c1", "content": "5"}],
+        "tools": [weather], "tool_choice": "auto", "stream": True, "stream_options": {"include_usage": True}, "n": 2,
+        "temperature": 0.7, "top_p": 0.8, "top_k": 20, "min_p": 0.1, "seed": 7, "stop": ["a", "b"], "max_tokens": 9,
+        "logprobs": True, "top_logprobs": 3, "logit_bias": {"5": -1.5}, "presence_penalty": 0.5, "frequency_penalty": -0.5,
+        "chat_template_kwargs": {"enable_thinking": False}, "response_format": {"type": "text"}}
+    completion = {"prompt": ["a", "b"], "echo": True, "suffix": "", "best_of": 1, "stop": "x"}
+    yield "http_request/chat", b"\0" + json.dumps(chat).encode()
+    yield "http_request/completion", b"\1" + json.dumps(completion).encode()
+    yield "http_request/token_ids", b'\1{"prompt": [[1, 2], [3]], "max_tokens": 1}'
+    yield "http_request/target", b"\2/v1/models/a%20b?q=c+%2F&r"
+    yield "http_request/stream", (b'\3<think>\nwhy</think>\n\nso <tool_call>\n{"name": "weather", "arguments": '
+                                  b'{"city": "Ulm"}}\n</tool_call> done')
+    yield "http_request/json", b'\4{"a": [1, -2.5e3, true, null, "\\ud83d\\ude00\\n"], "b": {}}'
 
 
 def main():

@@ -237,7 +237,7 @@ std::vector<Held> Parser::TakeNumbers(uint64_t count) {
   for (uint64_t i = 0; i < count; ++i) {
     Stored value;
     std::memcpy(&value, source + i * sizeof(Stored), sizeof(Stored));
-    out[i] = static_cast<Held>(value);
+    out[i] = static_cast<Held>(value);  // NOLINT(bugprone-signed-char-misuse): an int8 keeps its sign
   }
   position_ += count * sizeof(Stored);
   return out;
