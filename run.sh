@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One command to a chat: installs what is missing, builds, and serves a model with its page.
-#   ./run.sh                         a small real model, SmolLM2-135M-Instruct
+#   ./run.sh [OPTIONS...]            a small real model, SmolLM2-135M-Instruct
 #   ./run.sh MODEL [OPTIONS...]      a GGUF file or a Hugging Face folder; options as in 'inkstone serve --help'
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -10,11 +10,12 @@ tools/install_dependencies.sh run
 tools/build_web.sh
 echo "Building inkstone (a few minutes the first time)" >&2
 cmake --preset release >/dev/null
-cmake --build --preset release --target inkstone -- --quiet
-if [ $# -gt 0 ]; then
-  model=$1
-  shift
-else
-  model=$(tools/fetch_smollm2.sh)
-fi
+quiet=--quiet
+[ ! -t 1 ] || quiet=""  # a terminal gets Ninja's progress line
+# shellcheck disable=SC2086
+cmake --build --preset release --target inkstone -- $quiet
+case "${1:-}" in
+  "" | -*) model=$(tools/fetch_smollm2.sh) ;;
+  *) model=$1; shift ;;
+esac
 exec build/release/bin/inkstone serve "$model" "$@"

@@ -2,13 +2,13 @@
 # Installs what is missing, builds, and runs the tests. Usage: ./test.sh [STAGE...]
 #   checks   layers, file sizes, formatting
 #   unit     unit and parity tests of the 'dev' preset
-#   tidy     clang-tidy (not among the default stages)
+#   tidy     clang-tidy
 #   web      the page: types, unit tests, build
 #   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
 #   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
-#   tsan     the unit tests under ThreadSanitizer
+#   tsan     the unit tests of the layers with threads under ThreadSanitizer
 #   fuzz     each fuzzer for FUZZ_SECONDS (default 20)
-# Without arguments: all of them but tidy.
+# Without arguments: all of them.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$PWD  # one cache serves every checkout
@@ -24,21 +24,28 @@ stage_checks() {
 build_and_test() {
   cmake --preset "$1" >/dev/null
   cmake --build --preset "$1" -- --quiet
-  ctest --preset "$1" -j 2 --output-on-failure
+  ctest --preset "$1" -j "$(nproc)" --output-on-failure
 }
 
 stage_unit() { build_and_test dev; }
 stage_asan() { build_and_test asan-ubsan; }
-stage_tsan() { build_and_test tsan; }
+
+# Only the layers that start threads.
+stage_tsan() {
+  local programs=(core_test engine_test compress_test server_test) program
+  cmake --preset tsan >/dev/null
+  cmake --build --preset tsan --target "${programs[@]}" -- --quiet
+  for program in "${programs[@]}"; do build/tsan/bin/"$program" --gtest_brief=1; done
+}
 
 stage_tidy() {
   cmake --preset dev >/dev/null
-  git ls-files 'src/*.cc' | grep -v _test.cc | xargs -P 2 -n 4 clang-tidy-14 -p build/dev --quiet --extra-arg=-Wno-unknown-warning-option 2>/dev/null
+  git ls-files 'src/*.cc' | grep -v _test.cc | xargs -P "$(nproc)" -n 4 clang-tidy-14 -p build/dev --quiet --extra-arg=-Wno-unknown-warning-option 2>/dev/null
   echo "clang-tidy: fine"
 }
 
 stage_web() {
-  (cd web && npm ci --no-audit --no-fund --silent && npm run --silent check && npm test --silent)
+  (cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent check && npm test --silent)
   tools/build_web.sh
 }
 
@@ -57,7 +64,7 @@ stage_fuzz() {
 
 tools/install_dependencies.sh test
 stages=("$@")
-[ $# -gt 0 ] || stages=(checks unit web e2e asan tsan fuzz)
+[ $# -gt 0 ] || stages=(checks unit web e2e asan tsan fuzz tidy)
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || { echo "unknown stage '$stage'" >&2; sed -n '2,12p' "$0" >&2; exit 2; }
   title "$stage"

@@ -7,6 +7,6 @@ if [ -f "$stamp" ] && [ -z "$(find . -path ./node_modules -prune -o -path ./dist
   exit 0
 fi
 echo "Building the page" >&2
-npm ci --no-audit --no-fund --silent
+npm ci --no-audit --no-fund --loglevel=error
 npm run --silent build >/dev/null
 touch "$stamp"

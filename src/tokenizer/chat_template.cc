@@ -104,7 +104,7 @@ ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
 ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
 ChatTemplate::~ChatTemplate() = default;
 
-Result<ChatTemplate> ChatTemplate::Parse(std::string source, std::string name) {
+Result<ChatTemplate> ChatTemplate::Parse(std::string_view source, std::string name) {
   if (source.size() > kMaxSourceBytes) {
     return DataLoss(name + ": expected a template of at most " + std::to_string(kMaxSourceBytes) + " bytes, found " +
                     std::to_string(source.size()));

@@ -50,7 +50,7 @@ struct RenderLimits {
 class ChatTemplate {
  public:
   // kDataLoss on a syntax error: "<name>: line 3, column 14: expected ... found ...".
-  static Result<ChatTemplate> Parse(std::string source, std::string name);
+  static Result<ChatTemplate> Parse(std::string_view source, std::string name);
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
   ~ChatTemplate();

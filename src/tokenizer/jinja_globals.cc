@@ -73,7 +73,7 @@ class Cycler : public Object {
   static Value Next(Runtime&, const Args& args) {
     const Params p("next", args, {"self"}, 1);
     const auto cycler = p[0].As<Cycler>();
-    const Value value = cycler->items_[cycler->pos_];
+    Value value = cycler->items_[cycler->pos_];
     cycler->pos_ = (cycler->pos_ + 1) % cycler->items_.size();
     return value;
   }

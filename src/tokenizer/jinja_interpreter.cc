@@ -314,6 +314,7 @@ Value Interpreter::CallMacro(const Stmt& macro, const std::string& name, Scope& 
   }
   if (signature.uses_kwargs) {
     std::vector<Dict::Item> items;
+    items.reserve(named.size());
     for (auto& [key, value] : named) items.emplace_back(rt_.Str(key), value);
     scope_->Set("kwargs", rt_.MakeDict(std::move(items)));
   } else if (!named.empty()) {

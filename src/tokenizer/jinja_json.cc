@@ -179,6 +179,7 @@ Value InputList(std::vector<Value> items) {
   return Value(Type::kList, std::move(heap));
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): its values are moved out, which the check does not see
 Value InputDict(std::vector<std::pair<std::string_view, Value>> items) {
   auto heap = std::make_shared<Dict>();
   int depth = 0;

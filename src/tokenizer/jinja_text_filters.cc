@@ -328,7 +328,7 @@ std::optional<Value> Truncated(double d) {
 
 Value FilterInt(Runtime&, const Args& args) {
   const Params p("int", args, {"value", "default", "base"}, 1);
-  const Value fallback = p.get(1, Value::Integer(0));
+  Value fallback = p.get(1, Value::Integer(0));
   const Value& v = p[0];
   if (v.is_undefined()) FailUndefined(v);
   if (v.is_integral()) return Value::Integer(v.integer());
@@ -344,7 +344,7 @@ Value FilterInt(Runtime&, const Args& args) {
 
 Value FilterFloat(Runtime&, const Args& args) {
   const Params p("float", args, {"value", "default"}, 1);
-  const Value fallback = p.get(1, Value::Float(0));
+  Value fallback = p.get(1, Value::Float(0));
   if (p[0].is_undefined()) FailUndefined(p[0]);
   if (p[0].is_number()) return Value::Float(p[0].number());
   if (!p[0].is_string()) return fallback;

@@ -153,7 +153,7 @@ std::string StreamDecoder::Push(int32_t token) {
 }
 
 std::string StreamDecoder::Flush() {
-  const std::string text = unicode::ReplaceIllFormed(pending_);
+  std::string text = unicode::ReplaceIllFormed(pending_);
   pending_.clear();
   return text;
 }
