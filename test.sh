@@ -21,14 +21,15 @@ stage_checks() {
   echo "formatting: fine"
 }
 
+# build_and_test PRESET TARGET
 build_and_test() {
   cmake --preset "$1" >/dev/null
-  cmake --build --preset "$1" -- --quiet
+  cmake --build --preset "$1" --target "$2" -- --quiet
   ctest --preset "$1" -j "$(nproc)" --output-on-failure
 }
 
-stage_unit() { build_and_test dev; }
-stage_asan() { build_and_test asan-ubsan; }
+stage_unit() { build_and_test dev all; }
+stage_asan() { build_and_test asan-ubsan test_programs; }
 
 # Only the layers that start threads.
 stage_tsan() {

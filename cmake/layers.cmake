@@ -1,3 +1,5 @@
+add_custom_target(test_programs)  # every program that ctest runs
+
 # inkstone_layer(NAME [DEPS layer...] [LIBS library...])
 # One folder under src/ is one static library `inkstone_NAME` made of its *.cc files; its *_test.cc files become
 # the program `NAME_test`. DEPS are other layers, LIBS are external targets.
@@ -22,6 +24,7 @@ function(inkstone_layer name)
     add_executable(${name}_test ${tests})
     target_link_libraries(${name}_test PRIVATE inkstone_${name} GTest::gtest GTest::gmock GTest::gtest_main)
     target_compile_definitions(${name}_test PRIVATE INKSTONE_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+    add_dependencies(test_programs ${name}_test)
     gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_MODE PRE_TEST)
   endif()
 endfunction()

