@@ -107,7 +107,7 @@ class TypeBench {
 
   // Seconds to multiply `matrices` matrices with `tokens` tokens.
   double Time(Phase phase, int64_t tokens, int64_t matrices, int threads) {
-    const ActivationFormat format = table_.activation_format(type_);
+    const ActivationFormat format = table_.activation_format(type_, phase);
     std::vector<float> x(static_cast<size_t>(tokens * kCols)), y(static_cast<size_t>(tokens * kRows));
     std::mt19937 random(2);
     std::normal_distribution<float> normal;

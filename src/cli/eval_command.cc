@@ -18,6 +18,8 @@ struct EvalOptions : CommonOptions {
   std::string reference;
   int64_t context = 512;
   int64_t windows = 0;
+  std::string reference_cpu;
+  bool decode = false;
 };
 
 void Declare(CLI::App* command, EvalOptions* o) {
@@ -30,7 +32,14 @@ void Declare(CLI::App* command, EvalOptions* o) {
   command->add_option("--windows", o->windows, "Score only the first N windows; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  command->footer("Example:\n  inkstone eval qwen3-4b-q4.gguf --text notes.txt --reference Qwen3-4B/");
+  command->add_option("--reference-cpu", o->reference_cpu,
+                      "Kernels that compute the reference; 'ref' is plain f32 arithmetic. Default: as --cpu");
+  command->add_flag("--decode", o->decode, "Compute the model as generated tokens are, not as a prompt");
+  command->footer(
+      "Examples:\n"
+      "  inkstone eval qwen3-4b-q4.gguf --text notes.txt --reference Qwen3-4B/\n"
+      "  inkstone eval tiny.gguf --text notes.txt --reference tiny.gguf --reference-cpu ref  # what fast arithmetic "
+      "costs");
 }
 
 Result<std::string> ReadText(const std::string& path) {
@@ -70,11 +79,14 @@ Status Run(const EvalOptions& o) {
   EvaluateOptions options;
   options.window = o.context;
   options.max_windows = o.windows;
+  options.phase = o.decode ? Phase::kDecode : Phase::kPrompt;
   INK_ASSIGN_OR_RETURN(LoadedModel model, LoadModel(path, *runtime, EvaluateLimits(options)));
+  const std::string& reference_cpu = o.reference_cpu.empty() ? o.cpu : o.reference_cpu;
+  INK_ASSIGN_OR_RETURN(const auto reference_runtime, Runtime::Create({o.threads, reference_cpu}));
   LoadedModel reference;
   if (!o.reference.empty()) {
     INK_ASSIGN_OR_RETURN(const std::string reference_path, ResolveModel(o.reference));
-    INK_ASSIGN_OR_RETURN(reference, LoadModel(reference_path, *runtime, EvaluateLimits(options)));
+    INK_ASSIGN_OR_RETURN(reference, LoadModel(reference_path, *reference_runtime, EvaluateLimits(options)));
   }
   INK_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(*model.checkpoint));
   const std::vector<int32_t> tokens = tokenizer->Encode(text, SpecialText::kRecognize);

@@ -12,10 +12,10 @@ namespace {
 // A model with a cache of its own for one window, and the logits of one chunk.
 class WindowRunner {
  public:
-  static Result<WindowRunner> Create(LoadedModel& model, const EvaluateOptions& options) {
+  static Result<WindowRunner> Create(LoadedModel& model, const EvaluateOptions& options, Phase phase) {
     const KvLayout layout = model.model->config().KvLayoutFor(options.kv_type);
     INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*model.backend, layout, layout.PagesFor(options.window)));
-    return WindowRunner(model.model.get(), std::move(pool));
+    return WindowRunner(model.model.get(), std::move(pool), phase);
   }
 
   // Logits of tokens [begin, begin + count) of the window, (count, vocab).
@@ -23,20 +23,22 @@ class WindowRunner {
     PageTable& table = *table_;
     INK_RETURN_IF_ERROR(table.Reserve(begin + count));
     const SequenceStep step{window.subspan(static_cast<size_t>(begin), static_cast<size_t>(count)), begin, &table,
-                            Phase::kPrompt, LogitRows::kAll};
+                            phase_, LogitRows::kAll};
     INK_RETURN_IF_ERROR(model_->Forward({&step, 1}, logits_));
     return std::span<const float>(logits_).first(static_cast<size_t>(count * vocab()));
   }
   int64_t vocab() const { return model_->config().vocab; }
 
  private:
-  WindowRunner(Model* model, PagePool pool)
+  WindowRunner(Model* model, PagePool pool, Phase phase)
       : model_(model),
+        phase_(phase),
         pool_(std::make_unique<PagePool>(std::move(pool))),
         table_(std::make_unique<PageTable>(pool_.get())),
         logits_(static_cast<size_t>(kEvaluateRows * model->config().vocab)) {}
 
   Model* model_;
+  Phase phase_;
   std::unique_ptr<PagePool> pool_;
   std::unique_ptr<PageTable> table_;
   std::vector<float> logits_;
@@ -129,10 +131,10 @@ Result<Evaluation> Evaluate(std::span<const int32_t> tokens, LoadedModel& model,
                             FunctionRef<void(int64_t, int64_t)> progress) {
   if (tokens.size() < 2 || options.window < 2)
     return InvalidArgument("the text must have at least two tokens, and a window too");
-  INK_ASSIGN_OR_RETURN(WindowRunner runner, WindowRunner::Create(model, options));
+  INK_ASSIGN_OR_RETURN(WindowRunner runner, WindowRunner::Create(model, options, options.phase));
   std::optional<WindowRunner> reference_runner;
   if (reference != nullptr) {
-    INK_ASSIGN_OR_RETURN(WindowRunner made, WindowRunner::Create(*reference, options));
+    INK_ASSIGN_OR_RETURN(WindowRunner made, WindowRunner::Create(*reference, options, Phase::kPrompt));
     reference_runner.emplace(std::move(made));
     if (reference_runner->vocab() != runner.vocab()) {
       return InvalidArgument("the reference has " + std::to_string(reference_runner->vocab()) + " logits, the model " +

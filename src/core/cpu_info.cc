@@ -11,6 +11,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "core/cgroup.h"
@@ -27,6 +29,13 @@ uint64_t ReadXcr0() {
 }
 
 bool Bit(uint32_t word, int bit) { return ((word >> bit) & 1u) != 0; }
+
+// Tile registers are off until a process asks for them (Linux, Documentation/arch/x86/xstate.rst).
+bool RequestTiles() {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
 #endif
 
 // First line of a file, empty when it cannot be read.
@@ -62,7 +71,7 @@ CpuFeatures DetectCpuFeatures() {
   const uint64_t xcr0 = ReadXcr0();
   if ((xcr0 & 0x6) != 0x6) return f;
   const bool zmm = (xcr0 & 0xe6) == 0xe6;
-  const bool tiles = (xcr0 & 0x60000) == 0x60000;
+  const bool tiles = (xcr0 & 0x60000) == 0x60000 && RequestTiles();
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return f;
   f.avx2 = Bit(b, 5);
   f.avx512 = zmm && Bit(b, 16) && Bit(b, 30) && Bit(b, 31) && Bit(b, 17);

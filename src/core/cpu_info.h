@@ -15,6 +15,7 @@ struct CpuFeatures {
   bool amx_int8 = false;
   bool amx_bf16 = false;
 };
+// Asks Linux to let this process use AMX's tile registers where the CPU has them.
 CpuFeatures DetectCpuFeatures();
 
 // "Intel(R) Xeon(R) ...", or the architecture's name where /proc/cpuinfo says nothing.

@@ -33,8 +33,9 @@ struct WeightView {
 
 // How activations are laid out for a product; the same packed activations serve every weight of the same format.
 enum class ActivationFormat : uint8_t {
-  kF32,  // for float weights
-  kQ8,   // symmetric int8 with one f32 scale for each 32 values (layout private to the target)
+  kF32,   // for float weights
+  kQ8,    // symmetric int8 with one f32 scale for each 32 values (layout private to the target)
+  kBF16,  // bf16 (layout private to the target)
 };
 
 struct MatMulOp {
@@ -71,10 +72,10 @@ struct AttentionOp {
 // All functions may be called from several threads on disjoint ranges. `scratch` is private to the calling thread;
 // `scratch` and packed activations are 64-byte aligned.
 struct KernelTable {
-  std::string_view target;  // "ref", "avx2", "avx512vnni"
+  std::string_view target;  // "ref", "avx2", "avx512vnni", "amx"
 
   // --- products -----------------------------------------------------------------------------------------------
-  ActivationFormat (*activation_format)(DType weight);
+  ActivationFormat (*activation_format)(DType weight, Phase phase);
   // Bytes of packed activations for `tokens` rows of `cols`.
   size_t (*packed_bytes)(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols);
   // Packs rows [token_begin, token_end) of x (tokens, x_stride) into `packed`, which has room for `tokens` rows.
@@ -108,8 +109,8 @@ struct KernelTable {
   void (*decode_row)(DType type, const std::byte* src, int64_t elements, float* dst);
 };
 
-// The table of `name` ("ref", "avx2", "avx512vnni"; empty picks the best the CPU has). kInvalidArgument with the list
-// of possible names when it is unknown or the CPU lacks it.
+// The table of `name` ("ref", "avx2", "avx512vnni", "amx"; empty picks the best the CPU has). kInvalidArgument with the
+// list of possible names when it is unknown or the CPU lacks it.
 Result<const KernelTable*> SelectKernels(std::string_view name, const CpuFeatures& features);
 // Every table that this CPU can run, slowest first.
 std::span<const KernelTable* const> AvailableKernels(const CpuFeatures& features);

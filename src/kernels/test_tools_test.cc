@@ -85,7 +85,7 @@ Weights::Weights(DType type, int64_t rows, int64_t cols, Bits bits, unsigned see
 }
 
 std::vector<float> Multiply(const KernelTable& table, const WeightView& w, const Product& product) {
-  const ActivationFormat format = table.activation_format(w.dtype);
+  const ActivationFormat format = table.activation_format(w.dtype, product.phase);
   const Buffer packed(table.packed_bytes(format, product.phase, product.tokens, w.cols));
   const int64_t grain = table.pack_grain(format, product.phase);
   for (int64_t t = 0; t < product.tokens; t += grain) {

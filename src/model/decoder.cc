@@ -202,24 +202,34 @@ void Decoder::AddGatedMlp(const WeightView& gate, const WeightView& up, const We
   backend_.MatMul(Step(gate_), shape_, out);
 }
 
-// Runs of rows that want logits in the same way share one product, so that each output row lands at its place.
+namespace {
+
+// A lone last row is as good as decoded whatever came before it; so are drafts to be verified.
+Phase LogitPhase(const SequenceStep& s) {
+  return s.logits == LogitRows::kAll && s.phase == Phase::kPrompt ? Phase::kPrompt : Phase::kDecode;
+}
+
+}  // namespace
+
+// Runs of rows whose logits are computed in the same phase share one product, so that each row lands at its place.
 void Decoder::Output(std::span<const SequenceStep> sequences, std::span<float> logits) {
   int64_t done = 0;
   size_t i = 0;
   while (i < sequences.size()) {
-    const LogitRows mode = sequences[i].logits;
+    const Phase phase = LogitPhase(sequences[i]);
     int64_t count = 0;
-    for (; i < sequences.size() && (sequences[i].logits == mode || sequences[i].logits == LogitRows::kNone); ++i) {
+    for (; i < sequences.size(); ++i) {
       const SequenceRows& s = sequences_[i];
       if (sequences[i].logits == LogitRows::kNone) continue;
-      for (int64_t r = mode == LogitRows::kAll ? 0 : s.rows - 1; r < s.rows; ++r) {
+      if (LogitPhase(sequences[i]) != phase) break;
+      for (int64_t r = sequences[i].logits == LogitRows::kAll ? 0 : s.rows - 1; r < s.rows; ++r) {
         std::copy_n(x_.row(s.first_row + r), config_.hidden, gathered_.row(count++));
       }
     }
     if (count == 0) continue;
     const Rows rows = gathered_.Slice(0, count);
     backend_.RmsNorm(rows, output_norm_.data(), config_.rms_eps, rows);
-    const StepShape shape = mode == LogitRows::kAll ? StepShape{count, 0} : StepShape{0, count};
+    const StepShape shape = phase == Phase::kPrompt ? StepShape{count, 0} : StepShape{0, count};
     const Rows y{logits.data() + done * config_.vocab, count, config_.vocab, config_.vocab};
     const std::array<MatMulTarget, 1> target = {MatMulTarget{output_, nullptr, y}};
     backend_.MatMul(rows, shape, target);

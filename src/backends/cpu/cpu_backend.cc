@@ -12,10 +12,11 @@ constexpr size_t kAlignment = 64;
 // Row-wise work below this many values runs on the calling thread: a fork-join costs about as much.
 constexpr int64_t kInlineValues = 16 * 1024;
 // Query rows of a prompt that one attention task takes.
-constexpr int64_t kAttentionRows = 32;
+constexpr int64_t kAttentionRows = 64;
 // Pieces per thread of a product: enough to even out uneven cores, few enough to keep each stream of weights long.
 constexpr int64_t kPiecesPerThread = 4;
-constexpr std::array<ActivationFormat, 2> kFormats = {ActivationFormat::kF32, ActivationFormat::kQ8};
+constexpr std::array<ActivationFormat, 3> kFormats = {ActivationFormat::kF32, ActivationFormat::kQ8,
+                                                      ActivationFormat::kBF16};
 constexpr std::array<Phase, 2> kPhases = {Phase::kPrompt, Phase::kDecode};
 
 size_t RoundUp(size_t value, size_t step) { return (value + step - 1) / step * step; }
@@ -140,7 +141,9 @@ void CpuBackend::MatMul(Rows x, StepShape shape, std::span<const MatMulTarget> t
   for (const PhaseRows& rows : phases) {
     if (rows.count == 0) continue;
     for (const ActivationFormat format : kFormats) {
-      const auto uses = [&](const MatMulTarget& t) { return kernels_.activation_format(t.w.dtype) == format; };
+      const auto uses = [&](const MatMulTarget& t) {
+        return kernels_.activation_format(t.w.dtype, rows.phase) == format;
+      };
       if (std::none_of(targets.begin(), targets.end(), uses)) continue;
       Pack(format, rows, x);
       MatMulPacked(format, rows, targets);
@@ -158,7 +161,7 @@ void CpuBackend::MatMulPacked(ActivationFormat format, const PhaseRows& rows, st
     return (share + grain - 1) / grain * grain;
   };
   const auto pieces = [&](const MatMulTarget& t) {
-    if (kernels_.activation_format(t.w.dtype) != format) return int64_t{0};
+    if (kernels_.activation_format(t.w.dtype, rows.phase) != format) return int64_t{0};
     return (t.w.rows + piece_rows(t) - 1) / piece_rows(t);
   };
   int64_t total = 0;

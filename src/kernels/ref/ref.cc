@@ -6,51 +6,22 @@
 #include <limits>
 
 #include "core/half.h"
-#include "kernels/q8.h"
 #include "quant/codec.h"
 
 namespace inkstone {
 namespace {
 
-ActivationFormat FormatFor(DType weight) { return IsFloat(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8; }
+// Plain arithmetic: activations stay as they are.
+ActivationFormat FormatFor(DType, Phase) { return ActivationFormat::kF32; }
 
-// kF32: cols floats. kQ8: cols / 32 scales, then cols int8 values.
-size_t TokenBytes(ActivationFormat format, int64_t cols) {
-  const auto n = static_cast<size_t>(cols);
-  return format == ActivationFormat::kF32 ? n * sizeof(float) : n / kQ8Group * sizeof(float) + n;
+size_t PackedBytes(ActivationFormat, Phase, int64_t tokens, int64_t cols) {
+  return static_cast<size_t>(tokens * cols) * sizeof(float);
 }
 
-size_t PackedBytes(ActivationFormat format, Phase, int64_t tokens, int64_t cols) {
-  return static_cast<size_t>(tokens) * TokenBytes(format, cols);
-}
-
-void QuantizeGroup(const float* x, float* scale, int8_t* q) {
-  float amax = 0;
-  for (int i = 0; i < kQ8Group; ++i) amax = std::max(amax, std::fabs(x[i]));
-  const bool zero = amax < kQ8Smallest;
-  *scale = zero ? 0.0f : amax / 127.0f;
-  const float inverse = zero ? 0.0f : 127.0f / amax;
-  for (int i = 0; i < kQ8Group; ++i)
-    q[i] = static_cast<int8_t>(std::clamp(std::nearbyint(x[i] * inverse), -127.f, 127.f));
-}
-
-void Pack(ActivationFormat format, Phase, const float* x, int64_t x_stride, int64_t, int64_t cols, int64_t token_begin,
+void Pack(ActivationFormat, Phase, const float* x, int64_t x_stride, int64_t, int64_t cols, int64_t token_begin,
           int64_t token_end, void* packed) {
-  const size_t bytes = TokenBytes(format, cols);
   for (int64_t t = token_begin; t < token_end; ++t) {
-    const float* row = x + t * x_stride;
-    auto* out = static_cast<std::byte*>(packed) + static_cast<size_t>(t) * bytes;
-    if (format == ActivationFormat::kF32) {
-      std::memcpy(out, row, bytes);
-      continue;
-    }
-    for (int64_t g = 0; g < cols / kQ8Group; ++g) {
-      float scale;
-      int8_t q[kQ8Group];
-      QuantizeGroup(row + g * kQ8Group, &scale, q);
-      std::memcpy(out + g * static_cast<int64_t>(sizeof(float)), &scale, sizeof(float));
-      std::memcpy(out + cols / kQ8Group * static_cast<int64_t>(sizeof(float)) + g * kQ8Group, q, sizeof(q));
-    }
+    std::copy_n(x + t * x_stride, cols, static_cast<float*>(packed) + t * cols);
   }
 }
 
@@ -58,34 +29,20 @@ int64_t PackGrain(ActivationFormat, Phase) { return 1; }
 size_t MatMulScratchBytes(DType, Phase, int64_t cols) { return static_cast<size_t>(cols) * sizeof(float); }
 int64_t RowGrain(DType, Phase) { return 1; }
 
-double Dot(ActivationFormat format, const float* w, const std::byte* x, int64_t cols) {
+double Dot(const float* w, const float* x, int64_t cols) {
   double sum = 0;
-  for (int64_t i = 0; i < cols; ++i) {
-    double value;
-    if (format == ActivationFormat::kF32) {
-      float v;
-      std::memcpy(&v, x + i * 4, sizeof(v));
-      value = v;
-    } else {
-      float scale;
-      std::memcpy(&scale, x + i / kQ8Group * 4, sizeof(scale));
-      value = static_cast<double>(scale) * static_cast<int8_t>(x[cols / kQ8Group * 4 + i]);
-    }
-    sum += static_cast<double>(w[i]) * value;
-  }
+  for (int64_t i = 0; i < cols; ++i) sum += static_cast<double>(w[i]) * static_cast<double>(x[i]);
   return sum;
 }
 
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  const ActivationFormat format = FormatFor(op.w.dtype);
-  const size_t bytes = TokenBytes(format, op.w.cols);
   auto* w = static_cast<float*>(scratch);  // one decoded row
   for (int64_t r = row_begin; r < row_end; ++r) {
     DecodeRow(op.w.dtype, op.w.row(r), op.w.cols, w);
     for (int64_t t = 0; t < op.tokens; ++t) {
-      const auto* x = static_cast<const std::byte*>(op.activations) + static_cast<size_t>(t) * bytes;
+      const float* x = static_cast<const float*>(op.activations) + t * op.w.cols;
       float* y = op.y + t * op.y_stride + r;
-      double sum = Dot(format, w, x, op.w.cols);
+      double sum = Dot(w, x, op.w.cols);
       if (op.bias != nullptr) sum += op.bias[r];
       if (op.accumulate) sum += *y;
       *y = static_cast<float>(sum);

@@ -1,0 +1,206 @@
+// Products of the prompt phase: weights are unpacked to bf16 tiles, scales included, and multiplied with bf16
+// activations; sums stay in f32 through all columns in one order.
+#include "kernels/simd/matmul_common.h"
+#include "kernels/x86/activations.h"
+#include "kernels/x86/unpack.h"
+#include "kernels/x86_amx/amx.h"
+#include "kernels/x86_amx/tiling.h"
+#include "kernels/x86_avx512vnni/vec.h"
+
+namespace inkstone {
+namespace {
+
+// Sizes and what they are for. A block of kPiece columns of kPair weight rows is unpacked into 16 KB, which stay in the
+// nearest cache while all tokens of a chunk stream past them from L2: 16 KB for each 32 tokens, half of the loads. The
+// sums of kRowBlock rows and kTokenChunk tokens (512 KB) and one block of columns of the activations (256 KB) fit in an
+// L2 of 2 MB for two threads, so sums travel between L2 and the tiles once for each block of columns.
+constexpr int kSteps = kPiece / kStep;
+constexpr int64_t kRowBlock = 256;
+constexpr int kSquare = 4 * 256;              // floats
+constexpr int64_t kPrefetchBytes = 4 * 1024;  // ahead in the stream of activations: two steps
+
+struct alignas(64) TileScratch {
+  std::byte a[kSteps][2][kTileBytes];
+  float c[kRowBlock / kPair][kTokenChunk / kPair][kSquare];
+};
+
+// Packed activations: for each block of kPiece columns, for each kPair tokens, for each step: two B tiles. What is
+// missing of a last step or of the last tokens is zero.
+int64_t Steps(int64_t cols) { return (cols + kStep - 1) / kStep; }
+int64_t Pairs(int64_t tokens) { return (tokens + kPair - 1) / kPair; }
+int64_t TileOffset(int64_t step, int64_t pair, int64_t pairs, int64_t steps) {
+  const int64_t block = step / kSteps * kSteps;
+  const int64_t in_block = Smaller<int64_t>(kSteps, steps - block);
+  return (block * pairs + pair * in_block + step - block) * 2 * kTileBytes;
+}
+
+// 32 columns of a token from `col` on as bf16; what lies beyond `cols` is zero.
+__m512i LoadColumns(const float* x, int64_t col, int64_t cols) {
+  if (col + kStep <= cols) return ToBf16(_mm512_loadu_ps(x + col), _mm512_loadu_ps(x + col + 16));
+  float padded[kStep] = {};
+  memcpy(padded, x + col, static_cast<size_t>(cols - col) * sizeof(float));
+  return ToBf16(_mm512_loadu_ps(padded), _mm512_loadu_ps(padded + 16));
+}
+
+// --- weights to A tiles: Fill(op, row, piece, out) writes kPiece columns of one row, 64 bytes per step --------------
+
+void StoreStep(std::byte* out, int step, __m512i v) { _mm512_store_si512(out + step * 2 * kTileBytes, v); }
+
+template <class U>
+struct QuantizedRows {
+  // Sixteen weights, a half of register `b`.
+  template <int kHalf>
+  static __m512 Half(const Piece& p, const float* scale, const float* min, int b) {
+    const __m512 q = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(p.q[b], kHalf)));
+    const int g = U::kGroup == 32 ? b : 2 * b + kHalf;
+    if constexpr (U::kHasMin) return _mm512_fmsub_ps(q, _mm512_set1_ps(scale[g]), _mm512_set1_ps(min[g]));
+    return _mm512_mul_ps(q, _mm512_set1_ps(scale[g]));
+  }
+  static void Fill(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
+    const std::byte* src = op.w.data + row * RowBytesOf<U>(op.w.cols);
+    PrefetchAhead<kPieceBytes<U>>(src + (piece + 1) * kPieceBytes<U>);
+    Piece p;
+    UnpackPiece<U>(src, piece, op.w.cols, p);
+    alignas(32) float scale[kPieceGroups];
+    alignas(32) float min[kPieceGroups];
+    for (int h = 0; h < 32 / U::kGroup; ++h) {
+      _mm256_store_ps(scale + 8 * h, p.scale[h]);
+      if constexpr (U::kHasMin) _mm256_store_ps(min + 8 * h, p.min[h]);
+    }
+    for (int b = 0; b < kPieceBlocks; ++b) {
+      StoreStep(out, b, ToBf16(Half<0>(p, scale, min, b), Half<1>(p, scale, min, b)));
+    }
+  }
+};
+
+// F16 or BF16.
+template <DType kType>
+struct HalfRows {
+  static void Fill(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
+    const std::byte* src = op.w.data + (row * op.w.cols + piece * kPiece) * 2;
+    const int64_t left = op.w.cols - piece * kPiece;
+    for (int s = 0; s < kSteps && s * kStep < left; ++s) {
+      const int64_t count = Smaller<int64_t>(kStep, left - s * kStep);
+      const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+      __m512i v = _mm512_maskz_loadu_epi16(mask, src + s * 64);
+      _mm_prefetch(reinterpret_cast<const char*>(src + s * 64 + kPiece * 2), _MM_HINT_T0);
+      if constexpr (kType == DType::kF16) {
+        v = ToBf16(_mm512_cvtph_ps(_mm512_castsi512_si256(v)), _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v, 1)));
+      }
+      StoreStep(out, s, v);
+    }
+  }
+};
+
+template <class W>
+void UnpackBlock(const MatMulOp& op, int64_t row, int64_t row_end, int64_t piece, TileScratch& s) {
+  for (int i = 0; i < kPair; ++i) {
+    std::byte* out = s.a[0][i / kTile] + i % kTile * 64;
+    if (row + i < row_end) {
+      W::Fill(op, row + i, piece, out);
+    } else {
+      for (int step = 0; step < kSteps; ++step) StoreStep(out, step, _mm512_setzero_si512());
+    }
+  }
+}
+
+// Adds `steps` steps of the unpacked block times all tokens of a chunk, `b` its first B tile, to sums c.
+void MultiplyBlock(const TileScratch& s, const std::byte* b, int64_t steps, int64_t pairs, bool first,
+                   float (*c)[kSquare]) {
+  for (int64_t pair = 0; pair < pairs; ++pair) {
+    first ? ZeroSquare() : LoadSquare(c[pair]);
+    for (int64_t step = 0; step < steps; ++step) {
+      for (int i = 0; i < 2 * kTileBytes; i += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(b + kPrefetchBytes + i), _MM_HINT_T0);
+      MultiplySquare(s.a[step][0], b);
+      b += 2 * kTileBytes;
+    }
+    StoreSquare(c[pair]);
+  }
+}
+
+// A C tile, (rows, tokens), to y; bias and accumulation as in WriteOutput.
+void WriteTile(const MatMulOp& op, int64_t row, int64_t rows, int64_t token, int64_t tokens, const float* c) {
+  if (rows <= 0 || tokens <= 0) return;
+  __m512 v[kTile];
+  for (int i = 0; i < kTile; ++i) v[i] = _mm512_load_ps(c + i * kTile);
+  Vec::Transpose(v);
+  const auto mask = static_cast<__mmask16>(rows >= kTile ? 0xffff : (1 << rows) - 1);
+  const __m512 bias = op.bias != nullptr ? _mm512_maskz_loadu_ps(mask, op.bias + row) : _mm512_setzero_ps();
+  for (int t = 0; t < kTile && t < tokens; ++t) {
+    float* y = op.y + (token + t) * op.y_stride + row;
+    __m512 out = _mm512_add_ps(v[t], bias);
+    if (op.accumulate) out = _mm512_add_ps(out, _mm512_maskz_loadu_ps(mask, y));
+    _mm512_mask_storeu_ps(y, mask, out);
+  }
+}
+
+// Rows [row, row_end), at most kRowBlock, times tokens [token, token + tokens), at most kTokenChunk.
+template <class W>
+void MultiplyChunk(const MatMulOp& op, int64_t row, int64_t row_end, int64_t token, int64_t tokens, TileScratch& s) {
+  const int64_t steps = Steps(op.w.cols), pairs = Pairs(op.tokens), chunk_pairs = Pairs(tokens);
+  for (int64_t piece = 0; piece * kSteps < steps; ++piece) {
+    const int64_t count = Smaller<int64_t>(kSteps, steps - piece * kSteps);
+    const std::byte* b =
+        static_cast<const std::byte*>(op.activations) + TileOffset(piece * kSteps, token / kPair, pairs, steps);
+    for (int64_t r = row; r < row_end; r += kPair) {
+      UnpackBlock<W>(op, r, row_end, piece, s);
+      MultiplyBlock(s, b, count, chunk_pairs, piece == 0, s.c[(r - row) / kPair]);
+    }
+  }
+  for (int64_t r = row; r < row_end; r += kTile) {
+    for (int64_t t = 0; t < tokens; t += kTile) {
+      const float* square = s.c[(r - row) / kPair][t / kPair];
+      WriteTile(op, r, row_end - r, token + t, tokens - t, square + ((r - row) / kTile % 2 * 2 + t / kTile % 2) * 256);
+    }
+  }
+}
+
+template <class W>
+void Multiply(const MatMulOp& op, int64_t row_begin, int64_t row_end, TileScratch& s) {
+  const TileRegisters registers;
+  for (int64_t t = 0; t < op.tokens; t += kTokenChunk) {
+    for (int64_t r = row_begin; r < row_end; r += kRowBlock) {
+      MultiplyChunk<W>(op, r, Smaller(row_end, r + kRowBlock), t, Smaller(kTokenChunk, op.tokens - t), s);
+    }
+  }
+}
+
+}  // namespace
+
+namespace amx {
+
+size_t PackedTileBytes(int64_t tokens, int64_t cols) {
+  // The stream is prefetched beyond its end, which is harmless.
+  return static_cast<size_t>(Steps(cols) * Pairs(tokens) * 2 * kTileBytes);
+}
+
+void PackTiles(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, int64_t token_begin, int64_t token_end,
+               void* packed) {
+  const int64_t steps = Steps(cols), pairs = Pairs(tokens);
+  for (int64_t t = token_begin; t < (token_end + kPair - 1) / kPair * kPair; t += kTile) {
+    for (int64_t step = 0; step < steps; ++step) {
+      __m512 v[kTile];  // row i: the 16 pairs of token t + i
+      for (int i = 0; i < kTile; ++i) {
+        v[i] =
+            t + i < tokens ? _mm512_castsi512_ps(LoadColumns(x + (t + i) * x_stride, step * kStep, cols)) : Vec::Zero();
+      }
+      Vec::Transpose(v);
+      std::byte* out =
+          static_cast<std::byte*>(packed) + TileOffset(step, t / kPair, pairs, steps) + t / kTile % 2 * kTileBytes;
+      for (int i = 0; i < kTile; ++i) _mm512_store_ps(out + i * 64, v[i]);
+    }
+  }
+}
+
+size_t TileScratchBytes() { return sizeof(TileScratch); }
+
+void TileMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
+  TileScratch& s = *static_cast<TileScratch*>(scratch);
+  if (op.w.dtype == DType::kF16) return Multiply<HalfRows<DType::kF16>>(op, row_begin, row_end, s);
+  if (op.w.dtype == DType::kBF16) return Multiply<HalfRows<DType::kBF16>>(op, row_begin, row_end, s);
+  VisitQuantized(op.w.dtype, [&]<class U>() { Multiply<QuantizedRows<U>>(op, row_begin, row_end, s); });
+}
+
+}  // namespace amx
+}  // namespace inkstone
