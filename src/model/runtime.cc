@@ -10,10 +10,13 @@ namespace inkstone {
 Result<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& options) {
   INK_ASSIGN_OR_RETURN(const KernelTable* kernels, SelectKernels(options.cpu, DetectCpuFeatures()));
   const int threads = options.threads > 0 ? options.threads : DefaultThreads();
-  return std::unique_ptr<Runtime>(new Runtime(kernels, threads));
+  return std::unique_ptr<Runtime>(new Runtime(kernels, threads, options.costs));
 }
 
-std::unique_ptr<Backend> Runtime::NewBackend() { return MakeCpuBackend(*kernels_, &threads_); }
+std::unique_ptr<Backend> Runtime::NewBackend() {
+  auto backend = MakeCpuBackend(*kernels_, &threads_);
+  return costs_ != nullptr ? MakeProfilingBackend(std::move(backend), costs_) : std::move(backend);
+}
 
 Result<LoadedModel> LoadModel(const std::string& path, Runtime& runtime, const ModelLimits& limits) {
   LoadedModel loaded;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backends/backend.h"
+#include "backends/profiling_backend.h"
 #include "core/status.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
@@ -13,8 +14,9 @@
 namespace inkstone {
 
 struct RuntimeOptions {
-  int threads = 0;  // 0: physical cores within the cgroup's quota
-  std::string cpu;  // kernel target, empty: the best that the CPU has
+  int threads = 0;                  // 0: physical cores within the cgroup's quota
+  std::string cpu;                  // kernel target, empty: the best that the CPU has
+  OperationCosts* costs = nullptr;  // where backends keep count of their operations' time; borrowed, null: nowhere
 };
 
 // Threads and the backend; shared by the models of a process. Not movable: others keep references.
@@ -29,9 +31,11 @@ class Runtime {
   std::unique_ptr<Backend> NewBackend();
 
  private:
-  Runtime(const KernelTable* kernels, int threads) : kernels_(kernels), threads_(threads, true) {}
+  Runtime(const KernelTable* kernels, int threads, OperationCosts* costs)
+      : kernels_(kernels), costs_(costs), threads_(threads, true) {}
 
   const KernelTable* kernels_;
+  OperationCosts* costs_;
   ThreadPool threads_;
 };
 

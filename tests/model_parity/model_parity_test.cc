@@ -57,9 +57,9 @@ SynthOptions SynthFor(const json::object& shape, const std::string& folder) {
 
 // Runs tokens in steps of `chunk`; logits of every position, (tokens, vocab).
 std::vector<float> AllLogits(Model& model, Backend& backend, const std::vector<int32_t>& tokens, int64_t chunk,
-                             Phase phase) {
+                             Phase phase, DType kv_type = DType::kF32) {
   const int64_t vocab = model.config().vocab;
-  const KvLayout layout = model.config().KvLayoutFor(DType::kF32);
+  const KvLayout layout = model.config().KvLayoutFor(kv_type);
   auto pool = PagePool::Create(backend, layout, layout.PagesFor(static_cast<int64_t>(tokens.size())));
   EXPECT_TRUE(pool.ok());
   PageTable table(&*pool);
@@ -156,6 +156,46 @@ TEST_P(ModelParityTest, AConvertedFileGivesTheSameLogits) {
   ASSERT_TRUE(loaded.ok()) << loaded.status().message();
   ExpectGolden(AllLogits(*loaded->model, *loaded->backend, tokens_, 96, Phase::kPrompt), kTolerance);
 }
+
+// A trained model in the types that this program writes, over an f16 cache: a position's logits are the same bits
+// whether it is computed alone, in a short step or in a long one, by one thread or two.
+class TinyModelTest : public ::testing::TestWithParam<DType> {};
+
+TEST_P(TinyModelTest, ChunksAndThreadsChangeNoBit) {
+  const fs::path file = fs::temp_directory_path() / ("inkstone_tiny_" + std::to_string(getpid()) + "_" +
+                                                     std::string(Info(GetParam()).name) + ".gguf");
+  CompressOptions options;
+  options.source = std::string(INKSTONE_SOURCE_DIR) + "/tests/data/tiny-qwen3";
+  options.output = file.string();
+  options.type = GetParam();
+  ASSERT_TRUE(Compress(options, [](const Progress&) {}).ok());
+  std::vector<int32_t> tokens;
+  for (int32_t i = 0; i < 150; ++i) tokens.push_back((i * 37 + 11) % 6000);
+  ModelLimits limits = SmallLimits();
+  limits.max_step_rows = limits.max_logit_rows = 150;
+  for (const KernelTable* kernels : AvailableKernels(DetectCpuFeatures()).subspan(1)) {
+    SCOPED_TRACE(kernels->target);
+    std::vector<float> expected[2];
+    for (const int threads : {1, 2}) {
+      auto runtime = Runtime::Create({threads, std::string(kernels->target)});
+      auto loaded = LoadModel(file.string(), **runtime, limits);
+      ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+      for (const Phase phase : {Phase::kPrompt, Phase::kDecode}) {
+        std::vector<float>& want = expected[static_cast<size_t>(phase)];
+        for (const int64_t chunk : {150, 16, 1}) {
+          const auto got = AllLogits(*loaded->model, *loaded->backend, tokens, chunk, phase, DType::kF16);
+          if (want.empty()) want = got;
+          ASSERT_EQ(got, want) << threads << " threads, chunks of " << chunk;
+        }
+      }
+    }
+  }
+  fs::remove(file);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, TinyModelTest,
+                         ::testing::Values(DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1),
+                         [](const auto& type) { return std::string(Info(type.param).name); });
 
 INSTANTIATE_TEST_SUITE_P(Shapes, ModelParityTest,
                          ::testing::Values("qwen3_one_kv_head", "qwen3_one_layer_untied", "qwen3_seven_layers",

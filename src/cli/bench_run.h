@@ -1,0 +1,40 @@
+// Measures a model's speed: what `inkstone bench` reports.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "backends/profiling_backend.h"
+#include "core/status.h"
+
+namespace inkstone {
+
+struct BenchSettings {
+  std::string path;  // of the model
+  int threads = 0;
+  std::string cpu;
+  int64_t prompt = 512;   // tokens of one sequence
+  int64_t generate = 64;  // tokens of each sequence, one at a time
+  int64_t depth = 0;      // tokens that are in every sequence's cache before either
+  int64_t batch = 1;      // sequences that generate together
+  int64_t chunk = 512;    // prompt tokens per step
+  int repeat = 3;
+  bool profile = false;
+};
+
+struct BenchResult {
+  std::string target;      // "cpu/amx"
+  double prefill_tps = 0;  // medians
+  double decode_tps = 0;   // of all sequences together
+  double load_ms = 0;
+  uint64_t rss_bytes = 0;
+  double read_gbs = 0;        // weights read per second while decoding
+  double read_limit_gbs = 0;  // what plain reading reaches with the same threads
+  // With `profile`: what the operations of all repetitions took, and the time that passed.
+  OperationCosts prefill_costs, decode_costs;
+  double prefill_seconds = 0, decode_seconds = 0;
+};
+
+Result<BenchResult> RunBench(const BenchSettings& settings);
+
+}  // namespace inkstone
