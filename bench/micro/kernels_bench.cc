@@ -114,7 +114,9 @@ class TypeBench {
     for (float& v : x) v = normal(random);
     const Memory packed = Allocate(table_.packed_bytes(format, phase, tokens, kCols));
     table_.pack(format, phase, x.data(), kCols, tokens, kCols, 0, tokens, packed.get());
-    const int64_t grain = table_.row_grain(type_, phase);
+    // Four pieces for each thread, as the backend cuts products.
+    const int64_t row_grain = table_.row_grain(type_, phase);
+    const int64_t grain = (kRows / (threads * 4) + row_grain - 1) / row_grain * row_grain;
     return Best(options_.repeat, threads > 1, [&] {
       for (int64_t m = 0; m < matrices; ++m) {
         MatMulOp op;
@@ -133,8 +135,8 @@ class TypeBench {
     return static_cast<double>(matrices_ * matrix_bytes_) / Time(Phase::kDecode, tokens, matrices_, threads) / 1e9;
   }
   double PromptGflops(int threads) {
-    const double flop = 2.0 * kRows * kCols * static_cast<double>(options_.tokens);
-    return flop / Time(Phase::kPrompt, options_.tokens, 1, threads) / 1e9;
+    const double flop = 2.0 * kRows * kCols * static_cast<double>(options_.tokens) * static_cast<double>(matrices_);
+    return flop / Time(Phase::kPrompt, options_.tokens, matrices_, threads) / 1e9;
   }
 
  private:
