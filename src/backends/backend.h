@@ -117,7 +117,9 @@ class Backend {
   // Writes the sequences' new keys and values ((rows, kv_heads * head_dim) each) to their pages.
   virtual void StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences) = 0;
   // out = causal attention of each sequence's rows over its pages, the new rows included.
-  virtual void Attention(Rows q, int heads, float scale, std::span<const SequenceRows> sequences, Rows out) = 0;
+  // exact: as in AttentionOp.
+  virtual void Attention(Rows q, int heads, float scale, bool exact, std::span<const SequenceRows> sequences,
+                         Rows out) = 0;
   virtual void SiluMul(Rows gate, Rows up, Rows out) = 0;
 };
 

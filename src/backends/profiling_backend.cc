@@ -39,8 +39,9 @@ class ProfilingBackend final : public Backend {
   void StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences) override {
     Time("store keys and values", [&] { backend_->StoreKv(k, v, sequences); });
   }
-  void Attention(Rows q, int heads, float scale, std::span<const SequenceRows> sequences, Rows out) override {
-    Time("attention", [&] { backend_->Attention(q, heads, scale, sequences, out); });
+  void Attention(Rows q, int heads, float scale, bool exact, std::span<const SequenceRows> sequences,
+                 Rows out) override {
+    Time("attention", [&] { backend_->Attention(q, heads, scale, exact, sequences, out); });
   }
   void SiluMul(Rows gate, Rows up, Rows out) override {
     Time("silu", [&] { backend_->SiluMul(gate, up, out); });

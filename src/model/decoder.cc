@@ -171,7 +171,7 @@ void Decoder::RotateQk(const F32Vector& q_norm, const F32Vector& k_norm) {
   backend_.NormRope(Step(k_), config_.head_dim, DataOrNull(k_norm), config_.rms_eps, angles);
 }
 
-void Decoder::Attend(int layer) {
+void Decoder::Attend(int layer, bool exact) {
   page_pointers_.clear();
   for (size_t i = 0; i < sequences_.size(); ++i) {
     const size_t pages =
@@ -185,7 +185,7 @@ void Decoder::Attend(int layer) {
   }
   backend_.StoreKv(Step(k_), Step(v_), sequences_);
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
-  backend_.Attention(Step(q_), config_.heads, scale, sequences_, Step(a_));
+  backend_.Attention(Step(q_), config_.heads, scale, exact, sequences_, Step(a_));
 }
 
 void Decoder::AddAttentionOutput(const WeightView& w) {

@@ -36,7 +36,8 @@ class CpuBackend final : public Backend {
   void MatMul(Rows x, StepShape shape, std::span<const MatMulTarget> targets) override;
   void NormRope(Rows x, int head_dim, const float* norm, float eps, const RopeAngles& angles) override;
   void StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences) override;
-  void Attention(Rows q, int heads, float scale, std::span<const SequenceRows> sequences, Rows out) override;
+  void Attention(Rows q, int heads, float scale, bool exact, std::span<const SequenceRows> sequences,
+                 Rows out) override;
   void SiluMul(Rows gate, Rows up, Rows out) override;
 
  private:
@@ -61,7 +62,7 @@ class CpuBackend final : public Backend {
   void ForRows(int64_t rows, int64_t cols, FunctionRef<void(int64_t, int64_t)> body);
   void Pack(ActivationFormat format, const PhaseRows& rows, Rows x);
   void MatMulPacked(ActivationFormat format, const PhaseRows& rows, std::span<const MatMulTarget> targets);
-  void AttendItem(const SequenceRows& sequence, Rows q, int heads, float scale, Rows out, int64_t item,
+  void AttendItem(const SequenceRows& sequence, Rows q, int heads, float scale, bool exact, Rows out, int64_t item,
                   int thread) const;
 
   const KernelTable& kernels_;
@@ -210,8 +211,8 @@ void CpuBackend::StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences
   }
 }
 
-void CpuBackend::AttendItem(const SequenceRows& sequence, Rows q, int heads, float scale, Rows out, int64_t item,
-                            int thread) const {
+void CpuBackend::AttendItem(const SequenceRows& sequence, Rows q, int heads, float scale, bool exact, Rows out,
+                            int64_t item, int thread) const {
   const KvPages& pages = sequence.pages;
   const int kv_head = static_cast<int>(item % pages.kv_heads);
   const int64_t begin = item / pages.kv_heads * kAttentionRows;
@@ -227,13 +228,15 @@ void CpuBackend::AttendItem(const SequenceRows& sequence, Rows q, int heads, flo
                        pages.head_dim,
                        scale,
                        pages.type,
+                       exact,
                        pages.page_tokens,
                        pages.k.data(),
                        pages.v.data()};
   kernels_.attention(op, kv_head, kv_head + 1, begin, std::min(begin + kAttentionRows, sequence.rows), scratch(thread));
 }
 
-void CpuBackend::Attention(Rows q, int heads, float scale, std::span<const SequenceRows> sequences, Rows out) {
+void CpuBackend::Attention(Rows q, int heads, float scale, bool exact, std::span<const SequenceRows> sequences,
+                           Rows out) {
   attention_tasks_.clear();
   int64_t items = 0;
   for (const SequenceRows& s : sequences) {
@@ -244,7 +247,7 @@ void CpuBackend::Attention(Rows q, int heads, float scale, std::span<const Seque
     const auto next = std::upper_bound(attention_tasks_.begin(), attention_tasks_.end(), item,
                                        [](int64_t value, const AttentionTask& t) { return value < t.first_item; });
     const AttentionTask& task = *(next - 1);
-    AttendItem(*task.sequence, q, heads, scale, out, item - task.first_item, thread);
+    AttendItem(*task.sequence, q, heads, scale, exact, out, item - task.first_item, thread);
   });
 }
 

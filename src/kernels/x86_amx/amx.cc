@@ -7,10 +7,11 @@
 namespace inkstone {
 namespace {
 
-// Decode reads each weight once for few tokens, which vectors do as fast as memory delivers.
+// Float weights are promised f32 arithmetic. Decode reads each weight once for few tokens, which vectors do as fast as
+// memory delivers.
 const KernelTable& Vectors() { return kAvx512VnniKernels; }
 
-bool UsesTiles(DType weight, Phase phase) { return phase == Phase::kPrompt && weight != DType::kF32; }
+bool UsesTiles(DType weight, Phase phase) { return phase == Phase::kPrompt && !IsFloat(weight); }
 
 ActivationFormat FormatFor(DType weight, Phase phase) {
   return UsesTiles(weight, phase) ? ActivationFormat::kBF16 : Vectors().activation_format(weight, phase);

@@ -9,7 +9,7 @@ extern const KernelTable kAmxKernels;
 
 namespace amx {
 
-// The prompt phase of products with weights of any type but F32.
+// The prompt phase of products with quantized weights.
 size_t PackedTileBytes(int64_t tokens, int64_t cols);
 void PackTiles(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, int64_t token_begin, int64_t token_end,
                void* packed);
@@ -17,7 +17,7 @@ size_t TileScratchBytes();
 void TileMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
 size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens);
-// Tiles for prompts over an f16 cache whose head_dim is a multiple of 32, else what avx512vnni does.
+// Tiles for prompts over an f16 cache whose head_dim is a multiple of 32, unless exact; else what avx512vnni does.
 void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                void* scratch);
 

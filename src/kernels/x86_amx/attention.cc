@@ -272,7 +272,7 @@ class Attender {
 };
 
 bool UsesTiles(const AttentionOp& op) {
-  return op.phase == Phase::kPrompt && op.kv_type == DType::kF16 && op.head_dim % kStep == 0;
+  return op.phase == Phase::kPrompt && !op.exact && op.kv_type == DType::kF16 && op.head_dim % kStep == 0;
 }
 
 }  // namespace

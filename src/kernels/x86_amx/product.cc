@@ -42,62 +42,78 @@ __m512i LoadColumns(const float* x, int64_t col, int64_t cols) {
   return ToBf16(_mm512_loadu_ps(padded), _mm512_loadu_ps(padded + 16));
 }
 
-// --- weights to A tiles: Fill(op, row, piece, out) writes kPiece columns of one row, 64 bytes per step --------------
+// --- weights to A tiles
+// -----------------------------------------------------------------------------------------------
 
 void StoreStep(std::byte* out, int step, __m512i v) { _mm512_store_si512(out + step * 2 * kTileBytes, v); }
 
+// Scales, and mins, of a piece's groups.
+struct Scales {
+  alignas(32) float scale[kPieceGroups];
+  alignas(32) float min[kPieceGroups];
+
+  template <class U>
+  __m512 Apply(__m512 q, int group) const {
+    if constexpr (U::kHasMin) return _mm512_fmsub_ps(q, _mm512_set1_ps(scale[group]), _mm512_set1_ps(min[group]));
+    return _mm512_mul_ps(q, _mm512_set1_ps(scale[group]));
+  }
+};
+
+// Where a group has few different weights, all of them are scaled and rounded once and then looked up: 32 entries for a
+// group of 32, or 16 for each of two groups of 16. A negative q finds its place by its lowest bits.
 template <class U>
-struct QuantizedRows {
-  // Sixteen weights, a half of register `b`.
-  template <int kHalf>
-  static __m512 Half(const Piece& p, const float* scale, const float* min, int b) {
-    const __m512 q = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(p.q[b], kHalf)));
-    const int g = U::kGroup == 32 ? b : 2 * b + kHalf;
-    if constexpr (U::kHasMin) return _mm512_fmsub_ps(q, _mm512_set1_ps(scale[g]), _mm512_set1_ps(min[g]));
-    return _mm512_mul_ps(q, _mm512_set1_ps(scale[g]));
-  }
-  static void Fill(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
-    const std::byte* src = op.w.data + row * RowBytesOf<U>(op.w.cols);
-    PrefetchAhead<kPieceBytes<U>>(src + (piece + 1) * kPieceBytes<U>);
-    Piece p;
-    UnpackPiece<U>(src, piece, op.w.cols, p);
-    alignas(32) float scale[kPieceGroups];
-    alignas(32) float min[kPieceGroups];
-    for (int h = 0; h < 32 / U::kGroup; ++h) {
-      _mm256_store_ps(scale + 8 * h, p.scale[h]);
-      if constexpr (U::kHasMin) _mm256_store_ps(min + 8 * h, p.min[h]);
-    }
-    for (int b = 0; b < kPieceBlocks; ++b) {
-      StoreStep(out, b, ToBf16(Half<0>(p, scale, min, b), Half<1>(p, scale, min, b)));
-    }
-  }
-};
+constexpr bool kByTable = U::kHasMin ? U::kMaxAbs < U::kGroup : U::kMaxAbs <= U::kGroup / 2;
 
-// F16 or BF16.
-template <DType kType>
-struct HalfRows {
-  static void Fill(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
-    const std::byte* src = op.w.data + (row * op.w.cols + piece * kPiece) * 2;
-    const int64_t left = op.w.cols - piece * kPiece;
-    for (int s = 0; s < kSteps && s * kStep < left; ++s) {
-      const int64_t count = Smaller<int64_t>(kStep, left - s * kStep);
-      const auto mask = static_cast<__mmask32>((uint64_t{1} << count) - 1);
-      __m512i v = _mm512_maskz_loadu_epi16(mask, src + s * 64);
-      _mm_prefetch(reinterpret_cast<const char*>(src + s * 64 + kPiece * 2), _MM_HINT_T0);
-      if constexpr (kType == DType::kF16) {
-        v = ToBf16(_mm512_cvtph_ps(_mm512_castsi512_si256(v)), _mm512_cvtph_ps(_mm512_extracti64x4_epi64(v, 1)));
-      }
-      StoreStep(out, s, v);
-    }
-  }
-};
+__m512 Count(int from) {
+  return _mm512_add_ps(_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
+                       _mm512_set1_ps(static_cast<float>(from)));
+}
 
-template <class W>
+template <class U>
+__m512i LookUp(__m256i q, const Scales& scales, int b) {
+  const __m512i index = _mm512_cvtepu8_epi16(q);  // its lowest five bits count
+  if constexpr (U::kGroup == 32) {
+    const __m512 upper = Count(U::kHasMin ? 16 : -16);
+    return _mm512_permutexvar_epi16(index, ToBf16(scales.Apply<U>(Count(0), b), scales.Apply<U>(upper, b)));
+  }
+  const __m512 signed_nibbles = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
+  const __m512 nibbles = U::kHasMin ? Count(0) : signed_nibbles;
+  const __m512i second = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(16), 1);
+  const __m512i place = _mm512_ternarylogic_epi64(index, _mm512_set1_epi16(15), second, 0xea);  // (a & b) | c
+  return _mm512_permutexvar_epi16(place, ToBf16(scales.Apply<U>(nibbles, 2 * b), scales.Apply<U>(nibbles, 2 * b + 1)));
+}
+
+template <class U>
+__m512i Scale(__m256i q, const Scales& scales, int b) {
+  const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(q)));
+  const __m512 high = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(q, 1)));
+  const bool one = U::kGroup == 32;
+  return ToBf16(scales.Apply<U>(low, one ? b : 2 * b), scales.Apply<U>(high, one ? b : 2 * b + 1));
+}
+
+// kPiece columns of one row, 64 bytes per step.
+template <class U>
+void FillRow(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
+  const std::byte* src = op.w.data + row * RowBytesOf<U>(op.w.cols);
+  PrefetchAhead<kPieceBytes<U>>(src + (piece + 1) * kPieceBytes<U>);
+  Piece p;
+  UnpackPiece<U>(src, piece, op.w.cols, p);
+  Scales scales;
+  for (int h = 0; h < 32 / U::kGroup; ++h) {
+    _mm256_store_ps(scales.scale + 8 * h, p.scale[h]);
+    if constexpr (U::kHasMin) _mm256_store_ps(scales.min + 8 * h, p.min[h]);
+  }
+  for (int b = 0; b < kPieceBlocks; ++b) {
+    StoreStep(out, b, kByTable<U> ? LookUp<U>(p.q[b], scales, b) : Scale<U>(p.q[b], scales, b));
+  }
+}
+
+template <class U>
 void UnpackBlock(const MatMulOp& op, int64_t row, int64_t row_end, int64_t piece, TileScratch& s) {
   for (int i = 0; i < kPair; ++i) {
     std::byte* out = s.a[0][i / kTile] + i % kTile * 64;
     if (row + i < row_end) {
-      W::Fill(op, row + i, piece, out);
+      FillRow<U>(op, row + i, piece, out);
     } else {
       for (int step = 0; step < kSteps; ++step) StoreStep(out, step, _mm512_setzero_si512());
     }
@@ -136,7 +152,7 @@ void WriteTile(const MatMulOp& op, int64_t row, int64_t rows, int64_t token, int
 }
 
 // Rows [row, row_end), at most kRowBlock, times tokens [token, token + tokens), at most kTokenChunk.
-template <class W>
+template <class U>
 void MultiplyChunk(const MatMulOp& op, int64_t row, int64_t row_end, int64_t token, int64_t tokens, TileScratch& s) {
   const int64_t steps = Steps(op.w.cols), pairs = Pairs(op.tokens), chunk_pairs = Pairs(tokens);
   for (int64_t piece = 0; piece * kSteps < steps; ++piece) {
@@ -144,7 +160,7 @@ void MultiplyChunk(const MatMulOp& op, int64_t row, int64_t row_end, int64_t tok
     const std::byte* b =
         static_cast<const std::byte*>(op.activations) + TileOffset(piece * kSteps, token / kPair, pairs, steps);
     for (int64_t r = row; r < row_end; r += kPair) {
-      UnpackBlock<W>(op, r, row_end, piece, s);
+      UnpackBlock<U>(op, r, row_end, piece, s);
       MultiplyBlock(s, b, count, chunk_pairs, piece == 0, s.c[(r - row) / kPair]);
     }
   }
@@ -156,12 +172,12 @@ void MultiplyChunk(const MatMulOp& op, int64_t row, int64_t row_end, int64_t tok
   }
 }
 
-template <class W>
+template <class U>
 void Multiply(const MatMulOp& op, int64_t row_begin, int64_t row_end, TileScratch& s) {
   const TileRegisters registers;
   for (int64_t t = 0; t < op.tokens; t += kTokenChunk) {
     for (int64_t r = row_begin; r < row_end; r += kRowBlock) {
-      MultiplyChunk<W>(op, r, Smaller(row_end, r + kRowBlock), t, Smaller(kTokenChunk, op.tokens - t), s);
+      MultiplyChunk<U>(op, r, Smaller(row_end, r + kRowBlock), t, Smaller(kTokenChunk, op.tokens - t), s);
     }
   }
 }
@@ -197,9 +213,7 @@ size_t TileScratchBytes() { return sizeof(TileScratch); }
 
 void TileMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
   TileScratch& s = *static_cast<TileScratch*>(scratch);
-  if (op.w.dtype == DType::kF16) return Multiply<HalfRows<DType::kF16>>(op, row_begin, row_end, s);
-  if (op.w.dtype == DType::kBF16) return Multiply<HalfRows<DType::kBF16>>(op, row_begin, row_end, s);
-  VisitQuantized(op.w.dtype, [&]<class U>() { Multiply<QuantizedRows<U>>(op, row_begin, row_end, s); });
+  VisitQuantized(op.w.dtype, [&]<class U>() { Multiply<U>(op, row_begin, row_end, s); });
 }
 
 }  // namespace amx
