@@ -23,7 +23,8 @@ void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model
   command->add_option("--threads", options->threads, "Threads; default: the physical cores that this process may use")
       ->check(CLI::Range(1, 1024));
   command
-      ->add_option("--cpu", options->cpu, "Kernels to use: ref, avx2, avx512vnni, amx; default: the best that the CPU has")
+      ->add_option("--cpu", options->cpu,
+                   "Kernels to use: ref, avx2, avx512vnni, amx; default: the best that the CPU has")
       ->envname("INKSTONE_CPU")
       ->check(CheckTarget);
   command->add_flag("--json", options->json, "Report as JSON on standard output");

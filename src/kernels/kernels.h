@@ -63,8 +63,8 @@ struct AttentionOp {
   int head_dim = 0;             // any multiple of 2; fast for multiples of 16
   float scale = 1.0f;           // 1 / sqrt(head_dim)
   DType kv_type = DType::kF16;  // F32 or F16
-  bool exact = false;           // f32 arithmetic, as models with float weights are promised; else factors may be rounded
-  int page_tokens = 0;          // positions per page
+  bool exact = false;   // f32 arithmetic, as models with float weights are promised; else factors may be rounded
+  int page_tokens = 0;  // positions per page
   // One pointer for each page of the sequence; a page holds (kv_heads, page_tokens, head_dim) of this layer.
   const std::byte* const* k_pages = nullptr;
   const std::byte* const* v_pages = nullptr;

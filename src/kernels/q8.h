@@ -1,4 +1,5 @@
-// How the vectorized targets quantize activations for ActivationFormat::kQ8, so that targets differ only by summation order.
+// How the vectorized targets quantize activations for ActivationFormat::kQ8, so that targets differ only by summation
+// order.
 //
 // For each 32 consecutive values x of one token: amax = max |x|. When amax < kQ8Smallest all values are taken as zero.
 // Otherwise, in f32: scale = amax / 127, inverse = 127 / amax, q = round-to-nearest-even(x * inverse), in [-127, 127].

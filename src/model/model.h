@@ -13,7 +13,7 @@
 
 namespace inkstone {
 
-// Which of a sequence's new rows need logits. The output matrix runs in the phase of the sequence, for kLast as in decoding.
+// Which of a sequence's new rows need logits. The output matrix runs in the sequence's phase; for kLast as in decoding.
 enum class LogitRows : uint8_t { kNone, kLast, kAll };
 
 // One sequence's part of a step.

@@ -7,7 +7,9 @@ namespace {
 
 bool FloatType(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
 
-ActivationFormat FormatFor(DType weight, Phase) { return FloatType(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8; }
+ActivationFormat FormatFor(DType weight, Phase) {
+  return FloatType(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8;
+}
 int64_t PackGrain(ActivationFormat, Phase) { return 1; }
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
   return FloatType(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase);
