@@ -47,7 +47,8 @@ def measure(model, o):
     for _ in range(o.rounds):
         runs["inkstone"].append(json.loads(call(INKSTONE, "bench", model, *common, "--json")))
         runs["llama.cpp"].append(json.loads(call(sys.executable, HERE / "llama_bench.py", model, *common)))
-    return {name: {key: statistics.median(r[key] for r in rows) for key in rows[0]} for name, rows in runs.items()}
+    return {name: {key: statistics.median(r[key] for r in rows) for key, value in rows[0].items() if isinstance(value, (int, float))}
+            for name, rows in runs.items()}
 
 
 def main():

@@ -59,30 +59,6 @@ struct Scales {
   }
 };
 
-// Where a group has few different weights, all of them are scaled and rounded once and then looked up: 32 entries for a
-// group of 32, or 16 for each of two groups of 16. A negative q finds its place by its lowest bits.
-template <class U>
-constexpr bool kByTable = U::kHasMin ? U::kMaxAbs < U::kGroup : U::kMaxAbs <= U::kGroup / 2;
-
-__m512 Count(int from) {
-  return _mm512_add_ps(_mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                       _mm512_set1_ps(static_cast<float>(from)));
-}
-
-template <class U>
-__m512i LookUp(__m256i q, const Scales& scales, int b) {
-  const __m512i index = _mm512_cvtepu8_epi16(q);  // its lowest five bits count
-  if constexpr (U::kGroup == 32) {
-    const __m512 upper = Count(U::kHasMin ? 16 : -16);
-    return _mm512_permutexvar_epi16(index, ToBf16(scales.Apply<U>(Count(0), b), scales.Apply<U>(upper, b)));
-  }
-  const __m512 signed_nibbles = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1);
-  const __m512 nibbles = U::kHasMin ? Count(0) : signed_nibbles;
-  const __m512i second = _mm512_inserti64x4(_mm512_setzero_si512(), _mm256_set1_epi16(16), 1);
-  const __m512i place = _mm512_ternarylogic_epi64(index, _mm512_set1_epi16(15), second, 0xea);  // (a & b) | c
-  return _mm512_permutexvar_epi16(place, ToBf16(scales.Apply<U>(nibbles, 2 * b), scales.Apply<U>(nibbles, 2 * b + 1)));
-}
-
 template <class U>
 __m512i Scale(__m256i q, const Scales& scales, int b) {
   const __m512 low = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(q)));
@@ -104,7 +80,7 @@ void FillRow(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
     if constexpr (U::kHasMin) _mm256_store_ps(scales.min + 8 * h, p.min[h]);
   }
   for (int b = 0; b < kPieceBlocks; ++b) {
-    StoreStep(out, b, kByTable<U> ? LookUp<U>(p.q[b], scales, b) : Scale<U>(p.q[b], scales, b));
+    StoreStep(out, b, Scale<U>(p.q[b], scales, b));
   }
 }
 
