@@ -182,7 +182,7 @@ TEST_P(TinyModelTest, ChunksAndThreadsChangeNoBit) {
       ASSERT_TRUE(loaded.ok()) << loaded.status().message();
       for (const Phase phase : {Phase::kPrompt, Phase::kDecode}) {
         std::vector<float>& want = expected[static_cast<size_t>(phase)];
-        for (const int64_t chunk : {150, 16, 1}) {
+        for (const int64_t chunk : threads == 1 ? std::vector<int64_t>{150, 1} : std::vector<int64_t>{16}) {
           const auto got = AllLogits(*loaded->model, *loaded->backend, tokens, chunk, phase, DType::kF16);
           if (want.empty()) want = got;
           ASSERT_EQ(got, want) << threads << " threads, chunks of " << chunk;
