@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <fstream>
 #include <iterator>
+#include <memory>
 
 #include "cli/command.h"
 #include "cli/model_path.h"
@@ -25,15 +26,18 @@ struct EvalOptions : CommonOptions {
 void Declare(CLI::App* command, EvalOptions* o) {
   AddCommonOptions(command, o);
   command->add_option("--text", o->text, "UTF-8 text to score")->required()->check(CLI::ExistingFile);
-  command->add_option("--reference", o->reference, "Model to measure the divergence from, usually the 16-bit one");
+  CLI::Option* reference =
+      command->add_option("--reference", o->reference, "Model to measure the divergence from, usually the 16-bit one");
   command->add_option("--context", o->context, "Tokens per window")
       ->capture_default_str()
       ->check(CLI::Range(2, 1 << 20));
   command->add_option("--windows", o->windows, "Score only the first N windows; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  command->add_option("--reference-cpu", o->reference_cpu,
-                      "Kernels that compute the reference; 'ref' is plain f32 arithmetic. Default: as --cpu");
+  command
+      ->add_option("--reference-cpu", o->reference_cpu,
+                   "Kernels that compute the reference; 'ref' is plain f32 arithmetic. Default: as --cpu")
+      ->needs(reference);
   command->add_flag("--decode", o->decode, "Compute the model as generated tokens are, not as a prompt");
   command->footer(
       "Examples:\n"
@@ -81,12 +85,15 @@ Status Run(const EvalOptions& o) {
   options.max_windows = o.windows;
   options.phase = o.decode ? Phase::kDecode : Phase::kPrompt;
   INK_ASSIGN_OR_RETURN(LoadedModel model, LoadModel(path, *runtime, EvaluateLimits(options)));
-  const std::string& reference_cpu = o.reference_cpu.empty() ? o.cpu : o.reference_cpu;
-  INK_ASSIGN_OR_RETURN(const auto reference_runtime, Runtime::Create({o.threads, reference_cpu}));
+  std::unique_ptr<Runtime> reference_runtime;  // where the reference asks for other kernels
   LoadedModel reference;
   if (!o.reference.empty()) {
     INK_ASSIGN_OR_RETURN(const std::string reference_path, ResolveModel(o.reference));
-    INK_ASSIGN_OR_RETURN(reference, LoadModel(reference_path, *reference_runtime, EvaluateLimits(options)));
+    if (!o.reference_cpu.empty()) {
+      INK_ASSIGN_OR_RETURN(reference_runtime, Runtime::Create({o.threads, o.reference_cpu}));
+    }
+    Runtime& its_runtime = reference_runtime != nullptr ? *reference_runtime : *runtime;
+    INK_ASSIGN_OR_RETURN(reference, LoadModel(reference_path, its_runtime, EvaluateLimits(options)));
   }
   INK_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(*model.checkpoint));
   const std::vector<int32_t> tokens = tokenizer->Encode(text, SpecialText::kRecognize);

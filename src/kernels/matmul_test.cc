@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 #include "core/half.h"
@@ -22,37 +23,30 @@ using kernel_test::RandomFloats;
 using kernel_test::Weights;
 using ::testing::ElementsAreArray;
 
-// The sum of |w| |x| of each output, which rounding errors are relative to.
-std::vector<double> Magnitudes(const WeightView& w, const std::vector<float>& x, int64_t tokens) {
+// The sum of term(weight, activation) of each output, (tokens, rows).
+template <typename Term>
+std::vector<double> SumTerms(const WeightView& w, const std::vector<float>& x, int64_t tokens, const Term& term) {
   std::vector<double> sums;
   std::vector<float> row(static_cast<size_t>(w.cols));
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t r = 0; r < w.rows; ++r) {
       DecodeRow(w.dtype, w.row(r), w.cols, row.data());
-      double sum = 0;
-      for (int64_t i = 0; i < w.cols; ++i) {
-        sum += std::fabs(static_cast<double>(row[static_cast<size_t>(i)]) * x[static_cast<size_t>(t * w.cols + i)]);
-      }
-      sums.push_back(sum);
+      sums.push_back(std::inner_product(row.begin(), row.end(), x.begin() + t * w.cols, 0.0, std::plus<>(), term));
     }
   }
   return sums;
 }
 
+// The sum of |w| |x| of each output, which rounding errors are relative to.
+std::vector<double> Magnitudes(const WeightView& w, const std::vector<float>& x, int64_t tokens) {
+  return SumTerms(w, x, tokens, [](float a, float b) { return std::fabs(static_cast<double>(a) * b); });
+}
+
 // Products of weights and activations that were rounded to bf16 first, in double.
 std::vector<float> RoundedProduct(const WeightView& w, const std::vector<float>& x, int64_t tokens) {
   const auto rounded = [](float v) { return static_cast<double>(BF16ToF32(F32ToBF16(v))); };
-  std::vector<float> out;
-  std::vector<float> row(static_cast<size_t>(w.cols));
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t r = 0; r < w.rows; ++r) {
-      DecodeRow(w.dtype, w.row(r), w.cols, row.data());
-      double sum = 0;
-      for (size_t i = 0; i < row.size(); ++i) sum += rounded(row[i]) * rounded(x[static_cast<size_t>(t * w.cols) + i]);
-      out.push_back(static_cast<float>(sum));
-    }
-  }
-  return out;
+  const auto sums = SumTerms(w, x, tokens, [&](float a, float b) { return rounded(a) * rounded(b); });
+  return {sums.begin(), sums.end()};
 }
 
 void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, const std::vector<double>& magnitude,

@@ -49,6 +49,11 @@ Result<Projection> LoadProjection(const TensorLoader& loader, const std::string&
 
 const float* DataOrNull(const F32Vector& v) { return v.empty() ? nullptr : v.data(); }
 
+// A lone last row is as good as decoded whatever came before it; so are drafts to be verified.
+Phase LogitPhase(const SequenceStep& s) {
+  return s.logits == LogitRows::kAll && s.phase == Phase::kPrompt ? Phase::kPrompt : Phase::kDecode;
+}
+
 }  // namespace
 
 size_t Decoder::WorkspaceBytes(const ModelConfig& config, const Backend& backend, const ModelLimits& limits) {
@@ -171,7 +176,7 @@ void Decoder::RotateQk(const F32Vector& q_norm, const F32Vector& k_norm) {
   backend_.NormRope(Step(k_), config_.head_dim, DataOrNull(k_norm), config_.rms_eps, angles);
 }
 
-void Decoder::Attend(int layer, bool exact) {
+void Decoder::Attend(int layer, const AttentionWeights& weights) {
   page_pointers_.clear();
   for (size_t i = 0; i < sequences_.size(); ++i) {
     const size_t pages =
@@ -185,7 +190,7 @@ void Decoder::Attend(int layer, bool exact) {
   }
   backend_.StoreKv(Step(k_), Step(v_), sequences_);
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
-  backend_.Attention(Step(q_), config_.heads, scale, exact, sequences_, Step(a_));
+  backend_.Attention(Step(q_), config_.heads, scale, IsFloat(weights.output.dtype), sequences_, Step(a_));
 }
 
 void Decoder::AddAttentionOutput(const WeightView& w) {
@@ -201,15 +206,6 @@ void Decoder::AddGatedMlp(const WeightView& gate, const WeightView& up, const We
   const std::array<MatMulTarget, 1> out = {MatMulTarget{down, nullptr, Step(x_), true}};
   backend_.MatMul(Step(gate_), shape_, out);
 }
-
-namespace {
-
-// A lone last row is as good as decoded whatever came before it; so are drafts to be verified.
-Phase LogitPhase(const SequenceStep& s) {
-  return s.logits == LogitRows::kAll && s.phase == Phase::kPrompt ? Phase::kPrompt : Phase::kDecode;
-}
-
-}  // namespace
 
 // Runs of rows whose logits are computed in the same phase share one product, so that each row lands at its place.
 void Decoder::Output(std::span<const SequenceStep> sequences, std::span<float> logits) {

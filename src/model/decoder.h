@@ -60,7 +60,7 @@ class Decoder : public Model {
   void Norm(const F32Vector& weight);                               // n = rmsnorm(x)
   void ProjectQkv(const AttentionWeights& w);                       // q, k, v = W n (+ b)
   void RotateQk(const F32Vector& q_norm, const F32Vector& k_norm);  // per-head norm where not empty, RoPE
-  void Attend(int layer, bool exact);                               // stores k, v; a = attention(q)
+  void Attend(int layer, const AttentionWeights& w);                // stores k, v; a = attention(q)
   void AddAttentionOutput(const WeightView& w);                     // x += W a
   void AddGatedMlp(const WeightView& gate, const WeightView& up,
                    const WeightView& down);  // x += down(silu(gate n) * up n)

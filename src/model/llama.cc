@@ -45,7 +45,7 @@ class Llama final : public Decoder {
     Norm(layer.attention.norm);
     ProjectQkv(layer.attention);
     RotateQk({}, {});
-    Attend(i, IsFloat(layer.attention.output.dtype));
+    Attend(i, layer.attention);
     AddAttentionOutput(layer.attention.output);
     Norm(layer.mlp.norm);
     AddGatedMlp(layer.mlp.gate, layer.mlp.up, layer.mlp.down);

@@ -84,6 +84,12 @@ inline void PackQuantized(Phase phase, const float* x, int64_t x_stride, int64_t
   }
 }
 
+inline ActivationFormat ActivationFormatX86(DType weight, Phase) {
+  return IsFloat(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8;
+}
+
+inline int64_t PackGrainX86(ActivationFormat, Phase) { return 1; }
+
 inline size_t PackedBytesX86(ActivationFormat format, Phase, int64_t tokens, int64_t cols) {
   if (format == ActivationFormat::kF32) return static_cast<size_t>(tokens * PaddedCols(cols)) * sizeof(float);
   return static_cast<size_t>(tokens * PieceCount(cols)) * sizeof(QuantizedPiece);

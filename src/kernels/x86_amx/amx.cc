@@ -14,7 +14,7 @@ const KernelTable& Vectors() { return kAvx512VnniKernels; }
 bool UsesTiles(DType weight, Phase phase) { return phase == Phase::kPrompt && !IsFloat(weight); }
 
 ActivationFormat FormatFor(DType weight, Phase phase) {
-  return UsesTiles(weight, phase) ? ActivationFormat::kBF16 : Vectors().activation_format(weight, phase);
+  return UsesTiles(weight, phase) ? ActivationFormat::kBF16 : ActivationFormatX86(weight, phase);
 }
 size_t PackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols) {
   return format == ActivationFormat::kBF16 ? amx::PackedTileBytes(tokens, cols)
@@ -26,7 +26,7 @@ void Pack(ActivationFormat format, Phase phase, const float* x, int64_t x_stride
                                     : PackX86(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
 }
 int64_t PackGrain(ActivationFormat format, Phase phase) {
-  return format == ActivationFormat::kBF16 ? 32 : Vectors().pack_grain(format, phase);
+  return format == ActivationFormat::kBF16 ? amx::kPackGrain : PackGrainX86(format, phase);
 }
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
   return UsesTiles(weight, phase) ? amx::TileScratchBytes() : Vectors().matmul_scratch_bytes(weight, phase, cols);

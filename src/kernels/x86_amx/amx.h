@@ -10,6 +10,7 @@ extern const KernelTable kAmxKernels;
 namespace amx {
 
 // The prompt phase of products with quantized weights.
+inline constexpr int64_t kPackGrain = 32;  // tokens
 size_t PackedTileBytes(int64_t tokens, int64_t cols);
 void PackTiles(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, int64_t token_begin, int64_t token_end,
                void* packed);

@@ -18,10 +18,7 @@ constexpr int kKeys = 128;
 constexpr int kKeyPairs = kKeys / kPair;
 // Rows that share converted keys and values: their sums and queries (head_dim 128: 192 KB) fit in L2.
 constexpr int kRows = 256;
-constexpr int kSquare = 4 * 256;  // floats
 constexpr float kMasked = -1e30f;
-
-int64_t RoundUpToPair(int64_t n) { return (n + kPair - 1) / kPair * kPair; }
 
 // How the scratch memory of a call is laid out. Tiles are 1 KB; step s sums over 32 columns.
 struct Layout {
@@ -33,7 +30,7 @@ struct Layout {
       : group(heads_per_kv),
         steps(head_dim / kStep),
         token_count(heads_per_kv >= kRows ? 1 : kRows / heads_per_kv),
-        pairs(RoundUpToPair(token_count * heads_per_kv) / kPair) {}
+        pairs(Pairs(token_count * heads_per_kv)) {}
 
   // In bytes.
   int64_t queries() const { return 0; }                                             // (pairs, steps, 2 A tiles)
@@ -85,7 +82,7 @@ class Attender {
   void Attend(int64_t begin, int64_t end) {
     begin_ = begin;
     rows_ = (end - begin) * layout_.group;
-    const int64_t pairs = RoundUpToPair(rows_) / kPair;
+    const int64_t pairs = Pairs(rows_);
     Begin(pairs);
     const int64_t positions = op_.first_position + end;
     for (int64_t base = 0; base < positions; base += kKeys) {

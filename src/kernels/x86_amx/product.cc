@@ -16,7 +16,6 @@ namespace {
 // L2 of 2 MB for two threads, so sums travel between L2 and the tiles once for each block of columns.
 constexpr int kSteps = kPiece / kStep;
 constexpr int64_t kRowBlock = 256;
-constexpr int kSquare = 4 * 256;              // floats
 constexpr int64_t kPrefetchBytes = 4 * 1024;  // ahead in the stream of activations: two steps
 
 struct alignas(64) TileScratch {
@@ -27,7 +26,6 @@ struct alignas(64) TileScratch {
 // Packed activations: for each block of kPiece columns, for each kPair tokens, for each step: two B tiles. What is
 // missing of a last step or of the last tokens is zero.
 int64_t Steps(int64_t cols) { return (cols + kStep - 1) / kStep; }
-int64_t Pairs(int64_t tokens) { return (tokens + kPair - 1) / kPair; }
 int64_t TileOffset(int64_t step, int64_t pair, int64_t pairs, int64_t steps) {
   const int64_t block = step / kSteps * kSteps;
   const int64_t in_block = Smaller<int64_t>(kSteps, steps - block);
@@ -42,8 +40,7 @@ __m512i LoadColumns(const float* x, int64_t col, int64_t cols) {
   return ToBf16(_mm512_loadu_ps(padded), _mm512_loadu_ps(padded + 16));
 }
 
-// --- weights to A tiles
-// -----------------------------------------------------------------------------------------------
+// --- weights to A tiles ---------------------------------------------------------------------------------------------
 
 void StoreStep(std::byte* out, int step, __m512i v) { _mm512_store_si512(out + step * 2 * kTileBytes, v); }
 
@@ -162,6 +159,8 @@ void Multiply(const MatMulOp& op, int64_t row_begin, int64_t row_end, TileScratc
 
 namespace amx {
 
+static_assert(kPackGrain == kPair);
+
 size_t PackedTileBytes(int64_t tokens, int64_t cols) {
   // The stream is prefetched beyond its end, which is harmless.
   return static_cast<size_t>(Steps(cols) * Pairs(tokens) * 2 * kTileBytes);
@@ -170,7 +169,7 @@ size_t PackedTileBytes(int64_t tokens, int64_t cols) {
 void PackTiles(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, int64_t token_begin, int64_t token_end,
                void* packed) {
   const int64_t steps = Steps(cols), pairs = Pairs(tokens);
-  for (int64_t t = token_begin; t < (token_end + kPair - 1) / kPair * kPair; t += kTile) {
+  for (int64_t t = token_begin; t < Pairs(token_end) * kPair; t += kTile) {
     for (int64_t step = 0; step < steps; ++step) {
       __m512 v[kTile];  // row i: the 16 pairs of token t + i
       for (int i = 0; i < kTile; ++i) {

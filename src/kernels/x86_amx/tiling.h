@@ -15,10 +15,13 @@
 namespace inkstone {
 namespace {
 
-inline constexpr int kTile = 16;         // rows of a tile; also columns of a C tile
-inline constexpr int kTileBytes = 1024;  // 16 rows of 64 bytes
-inline constexpr int kStep = 32;         // bf16 columns that one product sums over
-inline constexpr int kPair = 2 * kTile;  // rows, or tokens, of a square of four C tiles
+inline constexpr int kTile = 16;               // rows of a tile; also columns of a C tile
+inline constexpr int kTileBytes = 1024;        // 16 rows of 64 bytes
+inline constexpr int kStep = 32;               // bf16 columns that one product sums over
+inline constexpr int kPair = 2 * kTile;        // rows, or tokens, of a square of four C tiles
+inline constexpr int kSquare = kPair * kPair;  // floats of a square
+
+inline constexpr int64_t Pairs(int64_t n) { return (n + kPair - 1) / kPair; }
 
 // C tiles are 0 - 3 (row-major in the square), A tiles 4 and 5, B tiles 6 and 7, all full. Released at the end of the
 // scope, which returns the core's tile state to its initial form.

@@ -5,33 +5,27 @@
 namespace inkstone {
 namespace {
 
-bool FloatType(DType type) { return type == DType::kF32 || type == DType::kF16 || type == DType::kBF16; }
-
-ActivationFormat FormatFor(DType weight, Phase) {
-  return FloatType(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8;
-}
-int64_t PackGrain(ActivationFormat, Phase) { return 1; }
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
-  return FloatType(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase);
+  return IsFloat(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  FloatType(op.w.dtype) ? avx2::FloatMatMul(op, row_begin, row_end, scratch)
-                        : avx2::QuantMatMul(op, row_begin, row_end, scratch);
+  IsFloat(op.w.dtype) ? avx2::FloatMatMul(op, row_begin, row_end, scratch)
+                      : avx2::QuantMatMul(op, row_begin, row_end, scratch);
 }
 
 }  // namespace
 
 void avx2::DecodeRow(DType type, const std::byte* src, int64_t elements, float* dst) {
-  FloatType(type) ? DecodeFloatRow(type, src, elements, dst) : DecodeQuantRow(type, src, elements, dst);
+  IsFloat(type) ? DecodeFloatRow(type, src, elements, dst) : DecodeQuantRow(type, src, elements, dst);
 }
 
 const KernelTable kAvx2Kernels = {
     .target = "avx2",
-    .activation_format = FormatFor,
+    .activation_format = ActivationFormatX86,
     .packed_bytes = PackedBytesX86,
     .pack = PackX86,
-    .pack_grain = PackGrain,
+    .pack_grain = PackGrainX86,
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,
     .matmul = MatMul,
