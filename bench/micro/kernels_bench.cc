@@ -3,8 +3,8 @@
 //   kernels_bench [--cpu TARGET] [--threads N] [--types Q4_K,Q8_0] [--megabytes 384] [--tokens 512]
 //
 // Weights are (2560, 9728) matrices, enough of them to exceed every cache, so decode reads memory. For each type:
-// decode GB/s of weights and its share of the plain read limit, prompt GFLOP/s (two per weight and token), with one
-// thread and with N. Each number is the best of several passes.
+// decode GB/s of weights and its share of the plain read limit, the same for 8 and 16 tokens as a share of that, prompt
+// GFLOP/s (two per weight and token), with one thread and with N. Each number is the best of several passes.
 #include <time.h>
 
 #include <algorithm>
@@ -249,8 +249,9 @@ int Main(int argc, char** argv) {
   const int n = options.threads;
   std::printf("%s, %s, prompt of %d tokens; GB/s of weights (share of the read limit), GFLOP/s\n", CpuName().c_str(),
               std::string((*table)->target).c_str(), static_cast<int>(options.tokens));
-  std::printf("%-7s  %-15s %-15s %-15s  %-9s %-9s\n", "type", "decode x1", ("decode x" + std::to_string(n)).c_str(),
-              "8 tokens x1", "prompt x1", ("prompt x" + std::to_string(n)).c_str());
+  std::printf("%-7s  %-15s %-15s %-13s %-13s %-9s %-9s\n", "type", "decode x1",
+              ("decode x" + std::to_string(n)).c_str(), "8 tokens x1", "16 tokens x1", "prompt x1",
+              ("prompt x" + std::to_string(n)).c_str());
   for (const DType type : options.types) {
     const double one = ReadLimit(pool, 1, data.get(), bytes, options.repeat);
     const double all = ReadLimit(pool, n, data.get(), bytes, options.repeat);
@@ -258,9 +259,11 @@ int Main(int argc, char** argv) {
     const double decode = bench.DecodeGbs(1, 1);
     const double decode_all = bench.DecodeGbs(1, n);
     const double eight = bench.DecodeGbs(8, 1);
-    std::printf("%-7s  %5.1f of %4.1f %2.0f%% %5.1f of %4.1f %2.0f%% %5.1f  %2.0f%%        %-9.0f %-9.0f\n",
-                std::string(Info(type).name).c_str(), decode, one, 100 * decode / one, decode_all, all,
-                100 * decode_all / all, eight, 100 * eight / one, bench.PromptGflops(1), bench.PromptGflops(n));
+    const double sixteen = bench.DecodeGbs(16, 1);
+    std::printf(
+        "%-7s  %5.1f of %4.1f %2.0f%% %5.1f of %4.1f %2.0f%%  %5.1f %3.0f%%     %5.1f %3.0f%%    %-9.0f %-9.0f\n",
+        std::string(Info(type).name).c_str(), decode, one, 100 * decode / one, decode_all, all, 100 * decode_all / all,
+        eight, 100 * eight / decode, sixteen, 100 * sixteen / decode, bench.PromptGflops(1), bench.PromptGflops(n));
     std::fflush(stdout);
   }
   AttentionBench(**table, data.get(), options.megabytes, options.repeat);

@@ -11,7 +11,7 @@ namespace inkstone {
 
 std::span<const KernelTable* const> AvailableKernels(const CpuFeatures& features) {
   static constexpr std::array kTables = {&kRefKernels, &kAvx2Kernels, &kAvx512VnniKernels, &kAmxKernels};
-  const bool amx = features.amx_bf16 && features.avx512_bf16;
+  const bool amx = features.amx_bf16 && features.amx_int8 && features.avx512_bf16;
   const size_t count = !features.avx2 ? 1 : !features.avx512_vnni ? 2 : !amx ? 3 : 4;
   return std::span(kTables).first(count);
 }

@@ -16,13 +16,28 @@ namespace {
 // 256 consecutive values of one token, quantized as q8.h says; beyond the last column all zero.
 // Prompt: (pieces, tokens), so that a piece of the weights streams over its tokens. Decode: (tokens, pieces).
 struct alignas(64) QuantizedPiece {
-  int8_t s[kPiece];             // q
-  uint8_t u[kPiece];            // q + 128, for instructions that multiply unsigned by signed
-  float scale[kPieceBlocks];    // of each 32 values
-  float sum[kPieceBlocks];      // scale * sum of q over each 32 values
-  float scale16[kPieceGroups];  // scale of each 16 values
-  float sum16[kPieceGroups];    // scale * sum of q over each 16 values
+  int8_t q[kPiece];
+  float scale[kPieceBlocks];      // of each 32 values
+  float sum[kPieceBlocks];        // scale * sum of q over each 32 values
+  int32_t total[kPieceBlocks];    // sum of q over each 32 values
+  float scale16[kPieceGroups];    // scale of each 16 values
+  float sum16[kPieceGroups];      // scale * sum of q over each 16 values
+  int32_t total16[kPieceGroups];  // sum of q over each 16 values
 };
+
+// Of a piece's groups of kGroup values.
+template <int kGroup>
+inline const float* GroupScales(const QuantizedPiece& x) {
+  return kGroup == 32 ? x.scale : x.scale16;
+}
+template <int kGroup>
+inline const float* GroupSums(const QuantizedPiece& x) {
+  return kGroup == 32 ? x.sum : x.sum16;
+}
+template <int kGroup>
+inline const int32_t* GroupTotals(const QuantizedPiece& x) {
+  return kGroup == 32 ? x.total : x.total16;
+}
 
 inline int64_t PieceCount(int64_t cols) { return (cols + kPiece - 1) / kPiece; }
 
@@ -55,8 +70,7 @@ inline void QuantizeBlock(const float* x, int b, QuantizedPiece& out) {
   // packs interleaves 128-bit halves; the permutation restores the order of the 32 bytes.
   const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
   const __m256i bytes = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  StoreAligned(out.s + 32 * b, bytes);
-  StoreAligned(out.u + 32 * b, _mm256_xor_si256(bytes, _mm256_set1_epi8(static_cast<char>(0x80))));
+  StoreAligned(out.q + 32 * b, bytes);
   const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
   const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   alignas(32) int32_t lanes[8];
@@ -65,21 +79,28 @@ inline void QuantizeBlock(const float* x, int b, QuantizedPiece& out) {
   const int32_t high = lanes[4] + lanes[5] + lanes[6] + lanes[7];
   out.scale[b] = out.scale16[2 * b] = out.scale16[2 * b + 1] = scale;
   out.sum[b] = scale * static_cast<float>(low + high);
+  out.total[b] = low + high;
+  out.total16[2 * b] = low;
+  out.total16[2 * b + 1] = high;
   out.sum16[2 * b] = scale * static_cast<float>(low);
   out.sum16[2 * b + 1] = scale * static_cast<float>(high);
+}
+
+// Piece `piece` of a token's `cols` values.
+inline void QuantizePiece(const float* x, int64_t piece, int64_t cols, QuantizedPiece& out) {
+  const float zeros[kQ8Group] = {};
+  for (int b = 0; b < kPieceBlocks; ++b) {
+    const int64_t col = piece * kPiece + b * kQ8Group;
+    QuantizeBlock(col < cols ? x + col : zeros, b, out);
+  }
 }
 
 inline void PackQuantized(Phase phase, const float* x, int64_t x_stride, int64_t tokens, int64_t cols,
                           int64_t token_begin, int64_t token_end, QuantizedPiece* packed) {
   const int64_t pieces = PieceCount(cols);
-  const float zeros[kQ8Group] = {};
   for (int64_t t = token_begin; t < token_end; ++t) {
     for (int64_t p = 0; p < pieces; ++p) {
-      QuantizedPiece& out = packed[PieceIndex(phase, p, t, pieces, tokens)];
-      for (int b = 0; b < kPieceBlocks; ++b) {
-        const int64_t col = p * kPiece + b * kQ8Group;
-        QuantizeBlock(col < cols ? x + t * x_stride + col : zeros, b, out);
-      }
+      QuantizePiece(x + t * x_stride, p, cols, packed[PieceIndex(phase, p, t, pieces, tokens)]);
     }
   }
 }

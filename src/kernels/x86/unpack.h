@@ -17,7 +17,7 @@ inline constexpr int kPiece = 256;       // weights unpacked at a time
 inline constexpr int kPieceBlocks = 8;   // of 32 weights
 inline constexpr int kPieceGroups = 16;  // of 16 weights
 
-// Weight 32 * b + i is q[b] byte i; it means scale * q - min with its group's scale and min.
+// Weight 32 * b + i is q[b] byte i; it means scale * (q - kBias) - min with its group's scale and min.
 struct Piece {
   __m256i q[kPieceBlocks];
   __m256 scale[2];  // kGroup 32: eight scales in scale[0]; kGroup 16: sixteen
@@ -88,25 +88,30 @@ inline void ScaleSigned16(__m256 d, __m128i bytes, __m256 out[2]) {
   out[1] = _mm256_mul_ps(d, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))));
 }
 
-// Each type below: Block and kElements, its layout; kGroup, weights that share a scale; kHasMin; kMaxAbs, bound of |q|
-// (q is never negative where kHasMin, and may be otherwise); Unpack, for kPiece weights.
+// Each type below: Block and kElements, its layout; kGroup, weights that share a scale; kHasMin; kBias, a power of two
+// or 0; kSigned, whether q may be negative; kMaxAbs, bound of |q|; Weights, eight registers of q; Scales, the rest of a
+// Piece.
 
 struct UnpackQ4_0 {
   using Block = BlockQ4_0;
-  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 8;
-  static constexpr bool kHasMin = false;
-  static inline void Unpack(const Block* b, Piece& p) {
-    for (int i = 0; i < 8; ++i) p.q[i] = _mm256_sub_epi8(Nibbles(b[i].qs), _mm256_set1_epi8(8));
+  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 15, kBias = 8;
+  static constexpr bool kHasMin = false, kSigned = false;
+  static inline void Weights(const Block* b, __m256i* q) {
+    for (int i = 0; i < 8; ++i) q[i] = Nibbles(b[i].qs);
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     p.scale[0] = EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b));
   }
 };
 
 struct UnpackQ4_1 {
   using Block = BlockQ4_1;
-  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 15;
-  static constexpr bool kHasMin = true;
-  static inline void Unpack(const Block* b, Piece& p) {
-    for (int i = 0; i < 8; ++i) p.q[i] = Nibbles(b[i].qs);
+  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 15, kBias = 0;
+  static constexpr bool kHasMin = true, kSigned = false;
+  static inline void Weights(const Block* b, __m256i* q) {
+    for (int i = 0; i < 8; ++i) q[i] = Nibbles(b[i].qs);
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     p.scale[0] = EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b));
     p.min[0] = Negate(EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b) + 2));
   }
@@ -114,27 +119,30 @@ struct UnpackQ4_1 {
 
 struct UnpackQ5_0 {
   using Block = BlockQ5_0;
-  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 16;
-  static constexpr bool kHasMin = false;
-  static inline void Unpack(const Block* b, Piece& p) {
+  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 31, kBias = 16;
+  static constexpr bool kHasMin = false, kSigned = false;
+  static inline void Weights(const Block* b, __m256i* q) {
     for (int i = 0; i < 8; ++i) {
-      // Without the fifth bit the value is nibble - 16, whose upper bits are all ones.
-      const __m256i upper = _mm256_andnot_si256(ExpandBits(b[i].qh), _mm256_set1_epi8(static_cast<char>(0xf0)));
-      p.q[i] = _mm256_or_si256(Nibbles(b[i].qs), upper);
+      const __m256i upper = _mm256_and_si256(ExpandBits(b[i].qh), _mm256_set1_epi8(16));
+      q[i] = _mm256_or_si256(Nibbles(b[i].qs), upper);
     }
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     p.scale[0] = EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b));
   }
 };
 
 struct UnpackQ5_1 {
   using Block = BlockQ5_1;
-  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 31;
-  static constexpr bool kHasMin = true;
-  static inline void Unpack(const Block* b, Piece& p) {
+  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 31, kBias = 0;
+  static constexpr bool kHasMin = true, kSigned = false;
+  static inline void Weights(const Block* b, __m256i* q) {
     for (int i = 0; i < 8; ++i) {
       const __m256i upper = _mm256_and_si256(ExpandBits(b[i].qh), _mm256_set1_epi8(16));
-      p.q[i] = _mm256_or_si256(Nibbles(b[i].qs), upper);
+      q[i] = _mm256_or_si256(Nibbles(b[i].qs), upper);
     }
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     p.scale[0] = EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b));
     p.min[0] = Negate(EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b) + 2));
   }
@@ -142,30 +150,36 @@ struct UnpackQ5_1 {
 
 struct UnpackQ8_0 {
   using Block = BlockQ8_0;
-  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 128;
-  static constexpr bool kHasMin = false;
-  static inline void Unpack(const Block* b, Piece& p) {
-    for (int i = 0; i < 8; ++i) p.q[i] = Load256(b[i].qs);
+  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 128, kBias = 0;
+  static constexpr bool kHasMin = false, kSigned = true;
+  static inline void Weights(const Block* b, __m256i* q) {
+    for (int i = 0; i < 8; ++i) q[i] = Load256(b[i].qs);
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     p.scale[0] = EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b));
   }
 };
 
 struct UnpackIQ4_NL {
   using Block = BlockIQ4_NL;
-  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 127;
-  static constexpr bool kHasMin = false;
-  static inline void Unpack(const Block* b, Piece& p) {
-    for (int i = 0; i < 8; ++i) p.q[i] = CodeBook(Nibbles(b[i].qs));
+  static constexpr int kElements = 32, kGroup = 32, kMaxAbs = 127, kBias = 0;
+  static constexpr bool kHasMin = false, kSigned = true;
+  static inline void Weights(const Block* b, __m256i* q) {
+    for (int i = 0; i < 8; ++i) q[i] = CodeBook(Nibbles(b[i].qs));
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     p.scale[0] = EightHalves<sizeof(Block)>(reinterpret_cast<const uint8_t*>(b));
   }
 };
 
 struct UnpackIQ4_XS {
   using Block = BlockIQ4_XS;
-  static constexpr int kElements = 256, kGroup = 32, kMaxAbs = 127;
-  static constexpr bool kHasMin = false;
-  static inline void Unpack(const Block* b, Piece& p) {
-    for (int i = 0; i < 8; ++i) p.q[i] = CodeBook(Nibbles(b->qs + 16 * i));
+  static constexpr int kElements = 256, kGroup = 32, kMaxAbs = 127, kBias = 0;
+  static constexpr bool kHasMin = false, kSigned = true;
+  static inline void Weights(const Block* b, __m256i* q) {
+    for (int i = 0; i < 8; ++i) q[i] = CodeBook(Nibbles(b->qs + 16 * i));
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     const uint32_t packed = Load32(b->scales_l);
     const __m128i even = _mm_cvtsi32_si128(static_cast<int>(packed & 0x0f0f0f0fu));
     const __m128i odd = _mm_cvtsi32_si128(static_cast<int>((packed >> 4) & 0x0f0f0f0fu));
@@ -180,16 +194,18 @@ struct UnpackIQ4_XS {
 
 struct UnpackQ2_K {
   using Block = BlockQ2_K;
-  static constexpr int kElements = 256, kGroup = 16, kMaxAbs = 3;
-  static constexpr bool kHasMin = true;
-  static inline void Unpack(const Block* b, Piece& p) {
+  static constexpr int kElements = 256, kGroup = 16, kMaxAbs = 3, kBias = 0;
+  static constexpr bool kHasMin = true, kSigned = false;
+  static inline void Weights(const Block* b, __m256i* q) {
     for (int h = 0; h < 2; ++h) {
       const __m256i qs = Load256(b->qs + 32 * h);
-      p.q[4 * h] = TwoBits<0>(qs);
-      p.q[4 * h + 1] = TwoBits<2>(qs);
-      p.q[4 * h + 2] = TwoBits<4>(qs);
-      p.q[4 * h + 3] = TwoBits<6>(qs);
+      q[4 * h] = TwoBits<0>(qs);
+      q[4 * h + 1] = TwoBits<2>(qs);
+      q[4 * h + 2] = TwoBits<4>(qs);
+      q[4 * h + 3] = TwoBits<6>(qs);
     }
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     const __m128i scales = Load128(b->scales);
     const __m128i fifteen = _mm_set1_epi8(15);
     ScaleSigned16(BroadcastHalf(b->d), _mm_and_si128(scales, fifteen), p.scale);
@@ -199,27 +215,29 @@ struct UnpackQ2_K {
 
 struct UnpackQ3_K {
   using Block = BlockQ3_K;
-  static constexpr int kElements = 256, kGroup = 16, kMaxAbs = 4;
-  static constexpr bool kHasMin = false;
-  // 4 where bit j of the mask is clear, which is what the third bit subtracts.
+  static constexpr int kElements = 256, kGroup = 16, kMaxAbs = 7, kBias = 4;
+  static constexpr bool kHasMin = false, kSigned = false;
+  // Bit kBit of every byte, moved to bit 2.
   template <int kBit>
-  static inline __m256i Missing(__m256i mask) {
-    const __m256i bit = _mm256_andnot_si256(mask, _mm256_set1_epi8(static_cast<char>(1 << kBit)));
+  static inline __m256i Third(__m256i mask) {
+    const __m256i bit = _mm256_and_si256(mask, _mm256_set1_epi8(static_cast<char>(1 << kBit)));
     if constexpr (kBit < 2) return _mm256_slli_epi16(bit, 2 - kBit);
     return _mm256_srli_epi16(bit, kBit < 2 ? 0 : kBit - 2);
   }
   template <int kHalf>
-  static inline void UnpackHalf(const Block* b, __m256i mask, Piece& p) {
+  static inline void UnpackHalf(const Block* b, __m256i mask, __m256i* q) {
     const __m256i qs = Load256(b->qs + 32 * kHalf);
-    p.q[4 * kHalf] = _mm256_sub_epi8(TwoBits<0>(qs), Missing<4 * kHalf>(mask));
-    p.q[4 * kHalf + 1] = _mm256_sub_epi8(TwoBits<2>(qs), Missing<4 * kHalf + 1>(mask));
-    p.q[4 * kHalf + 2] = _mm256_sub_epi8(TwoBits<4>(qs), Missing<4 * kHalf + 2>(mask));
-    p.q[4 * kHalf + 3] = _mm256_sub_epi8(TwoBits<6>(qs), Missing<4 * kHalf + 3>(mask));
+    q[4 * kHalf] = _mm256_or_si256(TwoBits<0>(qs), Third<4 * kHalf>(mask));
+    q[4 * kHalf + 1] = _mm256_or_si256(TwoBits<2>(qs), Third<4 * kHalf + 1>(mask));
+    q[4 * kHalf + 2] = _mm256_or_si256(TwoBits<4>(qs), Third<4 * kHalf + 2>(mask));
+    q[4 * kHalf + 3] = _mm256_or_si256(TwoBits<6>(qs), Third<4 * kHalf + 3>(mask));
   }
-  static inline void Unpack(const Block* b, Piece& p) {
+  static inline void Weights(const Block* b, __m256i* q) {
     const __m256i mask = Load256(b->hmask);
-    UnpackHalf<0>(b, mask, p);
-    UnpackHalf<1>(b, mask, p);
+    UnpackHalf<0>(b, mask, q);
+    UnpackHalf<1>(b, mask, q);
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     const uint32_t u0 = Load32(b->scales), u1 = Load32(b->scales + 4), u2 = Load32(b->scales + 8);
     constexpr uint32_t kLow = 0x0f0f0f0fu, kHigh = 0x03030303u;
     const __m128i scales = _mm_setr_epi32(static_cast<int>((u0 & kLow) | ((u2 & kHigh) << 4)),
@@ -243,23 +261,23 @@ inline void UnpackScales4K(const Block* b, Piece& p) {
 
 struct UnpackQ4_K {
   using Block = BlockQ4_K;
-  static constexpr int kElements = 256, kGroup = 32, kMaxAbs = 15;
-  static constexpr bool kHasMin = true;
-  static inline void Unpack(const Block* b, Piece& p) {
+  static constexpr int kElements = 256, kGroup = 32, kMaxAbs = 15, kBias = 0;
+  static constexpr bool kHasMin = true, kSigned = false;
+  static inline void Weights(const Block* b, __m256i* q) {
     const __m256i fifteen = _mm256_set1_epi8(15);
     for (int j = 0; j < 4; ++j) {
       const __m256i qs = Load256(b->qs + 32 * j);
-      p.q[2 * j] = _mm256_and_si256(qs, fifteen);
-      p.q[2 * j + 1] = _mm256_and_si256(_mm256_srli_epi16(qs, 4), fifteen);
+      q[2 * j] = _mm256_and_si256(qs, fifteen);
+      q[2 * j + 1] = _mm256_and_si256(_mm256_srli_epi16(qs, 4), fifteen);
     }
-    UnpackScales4K(b, p);
   }
+  static inline void Scales(const Block* b, Piece& p) { UnpackScales4K(b, p); }
 };
 
 struct UnpackQ5_K {
   using Block = BlockQ5_K;
-  static constexpr int kElements = 256, kGroup = 32, kMaxAbs = 31;
-  static constexpr bool kHasMin = true;
+  static constexpr int kElements = 256, kGroup = 32, kMaxAbs = 31, kBias = 0;
+  static constexpr bool kHasMin = true, kSigned = false;
   // Bit kBit of every byte, moved to bit 4.
   template <int kBit>
   static inline __m256i Fifth(__m256i qh) {
@@ -268,40 +286,41 @@ struct UnpackQ5_K {
     return _mm256_srli_epi16(bit, kBit < 4 ? 0 : kBit - 4);
   }
   template <int kPair>
-  static inline void UnpackPair(const Block* b, __m256i qh, Piece& p) {
+  static inline void UnpackPair(const Block* b, __m256i qh, __m256i* q) {
     const __m256i fifteen = _mm256_set1_epi8(15);
     const __m256i qs = Load256(b->qs + 32 * kPair);
-    p.q[2 * kPair] = _mm256_or_si256(_mm256_and_si256(qs, fifteen), Fifth<2 * kPair>(qh));
-    p.q[2 * kPair + 1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(qs, 4), fifteen), Fifth<2 * kPair + 1>(qh));
+    q[2 * kPair] = _mm256_or_si256(_mm256_and_si256(qs, fifteen), Fifth<2 * kPair>(qh));
+    q[2 * kPair + 1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(qs, 4), fifteen), Fifth<2 * kPair + 1>(qh));
   }
-  static inline void Unpack(const Block* b, Piece& p) {
+  static inline void Weights(const Block* b, __m256i* q) {
     const __m256i qh = Load256(b->qh);
-    UnpackPair<0>(b, qh, p);
-    UnpackPair<1>(b, qh, p);
-    UnpackPair<2>(b, qh, p);
-    UnpackPair<3>(b, qh, p);
-    UnpackScales4K(b, p);
+    UnpackPair<0>(b, qh, q);
+    UnpackPair<1>(b, qh, q);
+    UnpackPair<2>(b, qh, q);
+    UnpackPair<3>(b, qh, q);
   }
+  static inline void Scales(const Block* b, Piece& p) { UnpackScales4K(b, p); }
 };
 
 struct UnpackQ6_K {
   using Block = BlockQ6_K;
-  static constexpr int kElements = 256, kGroup = 16, kMaxAbs = 32;
-  static constexpr bool kHasMin = false;
+  static constexpr int kElements = 256, kGroup = 16, kMaxAbs = 63, kBias = 32;
+  static constexpr bool kHasMin = false, kSigned = false;
   static inline __m256i Join(__m256i low, __m256i high) {
-    const __m256i q = _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)), _mm256_slli_epi16(high, 4));
-    return _mm256_sub_epi8(q, _mm256_set1_epi8(32));
+    return _mm256_or_si256(_mm256_and_si256(low, _mm256_set1_epi8(15)), _mm256_slli_epi16(high, 4));
   }
-  static inline void Unpack(const Block* b, Piece& p) {
+  static inline void Weights(const Block* b, __m256i* q) {
     for (int h = 0; h < 2; ++h) {
       const __m256i l0 = Load256(b->ql + 64 * h);
       const __m256i l1 = Load256(b->ql + 64 * h + 32);
       const __m256i high = Load256(b->qh + 32 * h);
-      p.q[4 * h] = Join(l0, TwoBits<0>(high));
-      p.q[4 * h + 1] = Join(l1, TwoBits<2>(high));
-      p.q[4 * h + 2] = Join(_mm256_srli_epi16(l0, 4), TwoBits<4>(high));
-      p.q[4 * h + 3] = Join(_mm256_srli_epi16(l1, 4), TwoBits<6>(high));
+      q[4 * h] = Join(l0, TwoBits<0>(high));
+      q[4 * h + 1] = Join(l1, TwoBits<2>(high));
+      q[4 * h + 2] = Join(_mm256_srli_epi16(l0, 4), TwoBits<4>(high));
+      q[4 * h + 3] = Join(_mm256_srli_epi16(l1, 4), TwoBits<6>(high));
     }
+  }
+  static inline void Scales(const Block* b, Piece& p) {
     ScaleSigned16(BroadcastHalf(b->d), Load128(b->scales), p.scale);
   }
 };
@@ -315,22 +334,32 @@ inline int64_t RowBytesOf(int64_t cols) {
   return cols / U::kElements * static_cast<int64_t>(sizeof(typename U::Block));
 }
 
-// Unpacks piece `index` of a row of `cols` weights; what the row lacks of a whole piece reads as zero.
+// Calls body(const Block*) with piece `index` of a row of `cols` weights; what the row lacks of a whole piece reads as
+// zero bytes.
+template <class U, class Body>
+[[gnu::always_inline]] inline void WithPiece(const std::byte* row, int64_t index, int64_t cols, Body&& body) {
+  using Block = typename U::Block;
+  const std::byte* src = row + index * kPieceBytes<U>;
+  const int64_t left = cols - index * kPiece;
+  if (U::kElements == kPiece || left >= kPiece) return body(reinterpret_cast<const Block*>(src));
+  std::byte padded[kPieceBytes<U>] = {};
+  memcpy(padded, src, static_cast<size_t>(left / U::kElements) * sizeof(Block));
+  body(reinterpret_cast<const Block*>(padded));
+}
+
 template <class U>
 inline void UnpackPiece(const std::byte* row, int64_t index, int64_t cols, Piece& p) {
-  const std::byte* src = row + index * kPieceBytes<U>;
-  if constexpr (U::kElements == kPiece) {
-    U::Unpack(reinterpret_cast<const typename U::Block*>(src), p);
-  } else {
-    const int64_t left = cols - index * kPiece;
-    if (left >= kPiece) {
-      U::Unpack(reinterpret_cast<const typename U::Block*>(src), p);
-      return;
-    }
-    std::byte padded[kPieceBytes<U>] = {};
-    memcpy(padded, src, static_cast<size_t>(left / U::kElements) * sizeof(typename U::Block));
-    U::Unpack(reinterpret_cast<const typename U::Block*>(padded), p);
-  }
+  WithPiece<U>(row, index, cols, [&](const typename U::Block* b) {
+    U::Weights(b, p.q);
+    U::Scales(b, p);
+  });
+}
+
+// 32 weights' bytes with the bias taken off.
+template <class U>
+inline __m256i WithoutBias(__m256i q) {
+  if constexpr (U::kBias == 0) return q;
+  return _mm256_sub_epi8(q, _mm256_set1_epi8(U::kBias));
 }
 
 // Calls visit.template operator()<UnpackX>() for a block-quantized type.

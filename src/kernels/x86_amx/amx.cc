@@ -1,40 +1,52 @@
 #include "kernels/x86_amx/amx.h"
 
 #include "kernels/x86/activations.h"
+#include "kernels/x86/row_product.h"
 #include "kernels/x86_avx2/avx2.h"
 #include "kernels/x86_avx512vnni/avx512vnni.h"
 
 namespace inkstone {
 namespace {
 
-// Float weights are promised f32 arithmetic. Decode reads each weight once for few tokens, which vectors do as fast as
-// memory delivers.
 const KernelTable& Vectors() { return kAvx512VnniKernels; }
 
-bool UsesTiles(DType weight, Phase phase) { return phase == Phase::kPrompt && !IsFloat(weight); }
+// Float weights are promised f32 arithmetic, and few tokens are multiplied as fast as memory delivers without tiles.
+bool InTiles(ActivationFormat format) { return format == ActivationFormat::kBF16; }
+bool InGroups(ActivationFormat format, Phase phase, int64_t tokens) {
+  return format == ActivationFormat::kQ8 && phase == Phase::kDecode && tokens > kRowTokens;
+}
 
 ActivationFormat FormatFor(DType weight, Phase phase) {
-  return UsesTiles(weight, phase) ? ActivationFormat::kBF16 : ActivationFormatX86(weight, phase);
+  return phase == Phase::kPrompt && !IsFloat(weight) ? ActivationFormat::kBF16 : ActivationFormatX86(weight, phase);
 }
 size_t PackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols) {
-  return format == ActivationFormat::kBF16 ? amx::PackedTileBytes(tokens, cols)
-                                           : PackedBytesX86(format, phase, tokens, cols);
+  if (InTiles(format)) return amx::PackedTileBytes(tokens, cols);
+  const size_t vectors = PackedBytesX86(format, phase, tokens, cols);
+  if (!InGroups(format, phase, tokens)) return vectors;
+  const size_t groups = amx::PackedGroupBytes(tokens, cols);
+  return groups > vectors ? groups : vectors;  // fewer tokens never need more
 }
 void Pack(ActivationFormat format, Phase phase, const float* x, int64_t x_stride, int64_t tokens, int64_t cols,
           int64_t token_begin, int64_t token_end, void* packed) {
-  format == ActivationFormat::kBF16 ? amx::PackTiles(x, x_stride, tokens, cols, token_begin, token_end, packed)
-                                    : PackX86(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
+  const auto pack = InTiles(format) ? amx::PackTiles : InGroups(format, phase, tokens) ? amx::PackGroups : nullptr;
+  if (pack != nullptr) return pack(x, x_stride, tokens, cols, token_begin, token_end, packed);
+  PackX86(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
 }
 int64_t PackGrain(ActivationFormat format, Phase phase) {
-  return format == ActivationFormat::kBF16 ? amx::kPackGrain : PackGrainX86(format, phase);
+  if (InTiles(format)) return amx::kPackGrain;
+  return InGroups(format, phase, amx::kBatchTokens) ? amx::kBatchTokens : PackGrainX86(format, phase);
 }
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
-  return UsesTiles(weight, phase) ? amx::TileScratchBytes() : Vectors().matmul_scratch_bytes(weight, phase, cols);
+  if (IsFloat(weight)) return Vectors().matmul_scratch_bytes(weight, phase, cols);
+  return phase == Phase::kPrompt ? amx::TileScratchBytes() : amx::GroupScratchBytes();
 }
 int64_t RowGrain(DType weight, Phase phase) { return Vectors().row_grain(weight, phase); }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  UsesTiles(op.w.dtype, op.phase) ? amx::TileMatMul(op, row_begin, row_end, scratch)
-                                  : Vectors().matmul(op, row_begin, row_end, scratch);
+  const ActivationFormat format = FormatFor(op.w.dtype, op.phase);
+  const auto matmul = InTiles(format)                         ? amx::TileMatMul
+                      : InGroups(format, op.phase, op.tokens) ? amx::GroupMatMul
+                                                              : Vectors().matmul;
+  matmul(op, row_begin, row_end, scratch);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "kernels/x86/activations.h"
 #include "kernels/x86/unpack.h"
 #include "kernels/x86_amx/amx.h"
+#include "kernels/x86_amx/tile_output.h"
 #include "kernels/x86_amx/tiling.h"
 #include "kernels/x86_avx512vnni/vec.h"
 
@@ -77,7 +78,7 @@ void FillRow(const MatMulOp& op, int64_t row, int64_t piece, std::byte* out) {
     if constexpr (U::kHasMin) _mm256_store_ps(scales.min + 8 * h, p.min[h]);
   }
   for (int b = 0; b < kPieceBlocks; ++b) {
-    StoreStep(out, b, Scale<U>(p.q[b], scales, b));
+    StoreStep(out, b, Scale<U>(WithoutBias<U>(p.q[b]), scales, b));
   }
 }
 
@@ -105,22 +106,6 @@ void MultiplyBlock(const TileScratch& s, const std::byte* b, int64_t steps, int6
       b += 2 * kTileBytes;
     }
     StoreSquare(c[pair]);
-  }
-}
-
-// A C tile, (rows, tokens), to y; bias and accumulation as in WriteOutput.
-void WriteTile(const MatMulOp& op, int64_t row, int64_t rows, int64_t token, int64_t tokens, const float* c) {
-  if (rows <= 0 || tokens <= 0) return;
-  __m512 v[kTile];
-  for (int i = 0; i < kTile; ++i) v[i] = _mm512_load_ps(c + i * kTile);
-  Vec::Transpose(v);
-  const auto mask = static_cast<__mmask16>(rows >= kTile ? 0xffff : (1 << rows) - 1);
-  const __m512 bias = op.bias != nullptr ? _mm512_maskz_loadu_ps(mask, op.bias + row) : _mm512_setzero_ps();
-  for (int t = 0; t < kTile && t < tokens; ++t) {
-    float* y = op.y + (token + t) * op.y_stride + row;
-    __m512 out = _mm512_add_ps(v[t], bias);
-    if (op.accumulate) out = _mm512_add_ps(out, _mm512_maskz_loadu_ps(mask, y));
-    _mm512_mask_storeu_ps(y, mask, out);
   }
 }
 

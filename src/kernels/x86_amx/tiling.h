@@ -23,11 +23,35 @@ inline constexpr int kSquare = kPair * kPair;  // floats of a square
 
 inline constexpr int64_t Pairs(int64_t n) { return (n + kPair - 1) / kPair; }
 
-// C tiles are 0 - 3 (row-major in the square), A tiles 4 and 5, B tiles 6 and 7, all full. Released at the end of the
-// scope, which returns the core's tile state to its initial form.
+// The instructions. GCC's own intrinsics take the number as text, and do not say that they read memory.
+template <int kTo>
+inline void ZeroTile() {
+  asm volatile("tilezero %%tmm%c0" : : "i"(kTo));
+}
+template <int kTo>
+inline void LoadTile(const void* rows, int64_t stride = 64) {
+  asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(rows), "r"(stride), "i"(kTo) : "memory");
+}
+template <int kFrom>
+inline void StoreTile(void* rows, int64_t stride = 64) {
+  asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(rows), "r"(stride), "i"(kFrom) : "memory");
+}
+// C += A * B.
+template <int kC, int kA, int kB>
+inline void MultiplyBf16() {
+  asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
+}
+template <int kC, int kA, int kB>
+inline void MultiplyInt8() {
+  asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(kC), "i"(kA), "i"(kB));
+}
+
+// C tiles are 0 - 3 (row-major in the square), A tiles 4 and 5, B tiles 6 and 7. A row of A, and a column of B, has
+// `depth` bytes, of which four stand in a row of B. Released at the end of the scope, which returns the core's tile
+// state to its initial form.
 class TileRegisters {
  public:
-  TileRegisters() {
+  explicit TileRegisters(int depth = 64) {
     struct alignas(64) {
       uint8_t palette = 1;
       uint8_t start_row = 0;
@@ -35,42 +59,45 @@ class TileRegisters {
       uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
       uint8_t rows[16] = {kTile, kTile, kTile, kTile, kTile, kTile, kTile, kTile};
     } config;
-    _tile_loadconfig(&config);
+    config.row_bytes[4] = config.row_bytes[5] = static_cast<uint16_t>(depth);
+    config.rows[6] = config.rows[7] = static_cast<uint8_t>(depth / 4);
+    asm volatile("ldtilecfg %0" : : "m"(config));
   }
-  ~TileRegisters() { _tile_release(); }
+  ~TileRegisters() { asm volatile("tilerelease"); }
   TileRegisters(const TileRegisters&) = delete;
   TileRegisters& operator=(const TileRegisters&) = delete;
 };
 
 inline void ZeroSquare() {
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  ZeroTile<0>();
+  ZeroTile<1>();
+  ZeroTile<2>();
+  ZeroTile<3>();
 }
 // Four tiles one after another.
 inline void LoadSquare(const float* c) {
-  _tile_loadd(0, c, 64);
-  _tile_loadd(1, c + 256, 64);
-  _tile_loadd(2, c + 512, 64);
-  _tile_loadd(3, c + 768, 64);
+  LoadTile<0>(c);
+  LoadTile<1>(c + 256);
+  LoadTile<2>(c + 512);
+  LoadTile<3>(c + 768);
 }
-inline void StoreSquare(float* c) {
-  _tile_stored(0, c, 64);
-  _tile_stored(1, c + 256, 64);
-  _tile_stored(2, c + 512, 64);
-  _tile_stored(3, c + 768, 64);
+inline void StoreSquare(void* c) {
+  auto* tiles = static_cast<std::byte*>(c);
+  StoreTile<0>(tiles);
+  StoreTile<1>(tiles + kTileBytes);
+  StoreTile<2>(tiles + 2 * kTileBytes);
+  StoreTile<3>(tiles + 3 * kTileBytes);
 }
 // Adds one step: two A tiles one after another times two B tiles one after another.
 inline void MultiplySquare(const std::byte* a, const std::byte* b) {
-  _tile_loadd(4, a, 64);
-  _tile_loadd(6, b, 64);
-  _tile_dpbf16ps(0, 4, 6);
-  _tile_loadd(7, b + kTileBytes, 64);
-  _tile_dpbf16ps(1, 4, 7);
-  _tile_loadd(5, a + kTileBytes, 64);
-  _tile_dpbf16ps(2, 5, 6);
-  _tile_dpbf16ps(3, 5, 7);
+  LoadTile<4>(a);
+  LoadTile<6>(b);
+  MultiplyBf16<0, 4, 6>();
+  LoadTile<7>(b + kTileBytes);
+  MultiplyBf16<1, 4, 7>();
+  LoadTile<5>(a + kTileBytes);
+  MultiplyBf16<2, 5, 6>();
+  MultiplyBf16<3, 5, 7>();
 }
 
 // Two vectors of f32 to 32 bf16, `low` first.

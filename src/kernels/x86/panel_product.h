@@ -1,0 +1,136 @@
+// Products with block-quantized weights for many tokens, in both phases: as many rows as a register has lanes are
+// unpacked together and transposed, so that lanes are rows and one load of weights serves several tokens.
+// One copy per target, as in unpack.h.
+#pragma once
+
+#include "kernels/simd/matmul_common.h"
+#include "kernels/x86/activations.h"
+#include "kernels/x86/unpack.h"
+
+namespace inkstone {
+namespace {
+
+// Sums of one (row, token): the prompt phase takes all groups in order; the decode phase as row_product.h says.
+template <class U, Phase kPhase>
+inline constexpr int kSums = kPhase == Phase::kPrompt ? 1 : kPiece / U::kGroup;
+// Tokens that the scratch memory has room for.
+template <Phase kPhase>
+inline constexpr int64_t kPanelTokens = kPhase == Phase::kPrompt ? kTokenChunk : kTokenChunk / kPieceGroups;
+
+// One piece of kRows rows, transposed: dword k of a register's lane r holds weights 4k .. 4k+3 of row r.
+template <int kRows>
+struct alignas(64) Panel {
+  int8_t q[kPiece / 4][kRows][4];
+  float scale[kPieceGroups][kRows];  // kPiece / kGroup used
+  float min[kPieceGroups][kRows];    // kHasMin
+};
+
+// One piece of several tokens.
+template <Phase kPhase>
+struct TokenPieces {
+  const QuantizedPiece* first;
+  int64_t stride;  // in pieces
+  const QuantizedPiece& operator[](int t) const { return first[kPhase == Phase::kPrompt ? t : t * stride]; }
+};
+
+// K, the target's part: kLanes; kPanels, panels that share a load of activations; kTokens, tokens that share a load of
+// weights; kFlipSign, whether signed weights have 128 added; Transpose(in, stride, out), kLanes dwords of each of
+// kLanes rows that lie `stride` bytes apart, to as many columns; Multiply<U, kPhase, T>, adds one piece of all panels
+// times T tokens, x_stride pieces apart, to sums (kSums, kPanelTokens, kPanelRows).
+template <class K>
+struct alignas(64) PanelScratch {
+  Panel<K::kLanes> panel[K::kPanels];
+  float sums[kTokenChunk][K::kPanelRows];
+  int8_t rows[K::kLanes][kPiece];
+  float scale[K::kLanes][kPieceGroups];
+  float min[K::kLanes][kPieceGroups];
+};
+
+// What the unsigned weights of a panel lie above their meaning.
+template <class U, class K>
+inline constexpr int kPanelBias = K::kFlipSign&& U::kSigned ? 128 : U::kBias;
+
+// Piece p of row i of a panel to plain memory.
+template <class U, class K>
+inline void UnpackRow(const std::byte* row, int64_t p, int64_t cols, int i, PanelScratch<K>& s) {
+  Piece w;
+  UnpackPiece<U>(row, p, cols, w);
+  for (int b = 0; b < kPieceBlocks; ++b) {
+    const bool flip = K::kFlipSign && U::kSigned;
+    StoreAligned(s.rows[i] + 32 * b,
+                 flip ? _mm256_xor_si256(w.q[b], _mm256_set1_epi8(static_cast<char>(0x80))) : w.q[b]);
+  }
+  for (int h = 0; h < 32 / U::kGroup; ++h) {
+    _mm256_store_ps(s.scale[i] + 8 * h, w.scale[h]);
+    if constexpr (U::kHasMin) _mm256_store_ps(s.min[i] + 8 * h, w.min[h]);
+  }
+}
+
+// Fills a panel with piece p of rows [row, row + kLanes); those from row_end on repeat the last. `next` is what memory
+// is read next after these rows, in the order of the file; every row's turn touches as much of it as it takes itself.
+template <class U, class K>
+inline void UnpackPanel(const MatMulOp& op, int64_t row, int64_t row_end, int64_t p, const std::byte* next,
+                        PanelScratch<K>& s, Panel<K::kLanes>& panel) {
+  for (int i = 0; i < K::kLanes; ++i) {
+    PrefetchAhead<kPieceBytes<U>>(next + (p * K::kPanelRows + i) * kPieceBytes<U>);
+    UnpackRow<U, K>(op.w.data + Smaller(row + i, row_end - 1) * RowBytesOf<U>(op.w.cols), p, op.w.cols, i, s);
+  }
+  for (int k = 0; k < kPiece / 4; k += K::kLanes) K::Transpose(s.rows[0] + 4 * k, kPiece, panel.q[k]);
+  for (int g = 0; g < kPiece / U::kGroup; g += K::kLanes) {
+    K::Transpose(s.scale[0] + g, sizeof(s.scale[0]), panel.scale[g]);
+    if constexpr (U::kHasMin) K::Transpose(s.min[0] + g, sizeof(s.min[0]), panel.min[g]);
+  }
+}
+
+// Adds the upper half of the sums to the lower until one is left.
+template <int kCount, int64_t kStride>
+inline void ReduceSums(float* sums, int64_t used) {
+  for (int n = kCount / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; ++i) {
+      float* low = sums + i * kStride;
+      const float* high = low + n * kStride;
+      for (int64_t k = 0; k < used; ++k) low[k] += high[k];
+    }
+  }
+}
+
+template <class U, class K, Phase kPhase>
+inline void PanelsTimesChunk(const MatMulOp& op, int64_t row, int64_t row_end, int64_t first, int64_t tokens,
+                             PanelScratch<K>& s) {
+  constexpr int64_t kStride = kPanelTokens<kPhase> * K::kPanelRows;
+  const int64_t pieces = PieceCount(op.w.cols);
+  const int64_t piece_stride = PieceIndex(kPhase, 1, 0, pieces, op.tokens);
+  const int64_t token_stride = PieceIndex(kPhase, 0, 1, pieces, op.tokens);
+  const auto* x = static_cast<const QuantizedPiece*>(op.activations) + first * token_stride;
+  const std::byte* next = op.w.data + (row + K::kPanelRows) * RowBytesOf<U>(op.w.cols);
+  float* sums = s.sums[0];
+  for (int i = 0; i < kSums<U, kPhase>; ++i) {
+    memset(sums + i * kStride, 0, static_cast<size_t>(tokens * K::kPanelRows) * sizeof(float));
+  }
+  for (int64_t p = 0; p < pieces; ++p) {
+    for (int i = 0; i < K::kPanels; ++i) {
+      UnpackPanel<U, K>(op, row + i * K::kLanes, row_end, p, next + i * K::kLanes * kPieceBytes<U>, s, s.panel[i]);
+    }
+    ForTokens<K::kTokens>(tokens, [&](auto count, int64_t t) {
+      K::template Multiply<U, kPhase, count>(s.panel,
+                                             TokenPieces<kPhase>{x + p * piece_stride + t * token_stride, token_stride},
+                                             sums + t * K::kPanelRows);
+    });
+  }
+  ReduceSums<kSums<U, kPhase>, kStride>(sums, tokens * K::kPanelRows);
+  WritePanel<K::kPanelRows>(op, row, Smaller<int64_t>(K::kPanelRows, row_end - row), first, tokens, sums);
+}
+
+template <class U, class K, Phase kPhase>
+inline void PanelProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, PanelScratch<K>& s) {
+  memset(s.scale, 0, sizeof(s.scale));
+  memset(s.min, 0, sizeof(s.min));
+  for (int64_t row = row_begin; row < row_end; row += K::kPanelRows) {
+    for (int64_t first = 0; first < op.tokens; first += kPanelTokens<kPhase>) {
+      PanelsTimesChunk<U, K, kPhase>(op, row, row_end, first, Smaller(kPanelTokens<kPhase>, op.tokens - first), s);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace inkstone
