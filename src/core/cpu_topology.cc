@@ -127,6 +127,7 @@ std::vector<PhysicalCore> CoresOf(hwloc_topology* topology, std::span<const int>
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const Ranked& a, const Ranked& b) { return a.order() < b.order(); });
   std::vector<PhysicalCore> cores;
+  cores.reserve(ranked.size());
   for (Ranked& r : ranked) cores.push_back(std::move(r.core));
   return cores;
 }
