@@ -1,12 +1,18 @@
 // The program: parses the command line and runs one command.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 
 #include "cli/command.h"
 #include "core/version.h"
 
 int main(int argc, char** argv) {
+  // hwloc, which knows the cores: no plugins (they load graphics libraries, and take longer than all else at the
+  // start), and no lines of its own on standard error.
+  setenv("HWLOC_PLUGINS_PATH", "", 0);
+  setenv("HWLOC_HIDE_ERRORS", "2", 0);
+
   CLI::App app{"Inkstone compresses language models until they fit, and serves them on the computer you have.",
                "inkstone"};
   app.set_version_flag("--version", std::string("inkstone ") + inkstone::kVersion);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "core/cpu_info.h"
+#include "core/cpu_topology.h"
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
 

@@ -9,6 +9,7 @@
 
 #include "core/dtype.h"
 #include "core/status.h"
+#include "core/thread_binding.h"
 #include "kernels/kernels.h"
 
 namespace inkstone {
@@ -102,6 +103,9 @@ class Backend {
 
   virtual std::string_view name() const = 0;  // "cpu/avx512vnni"
   virtual Result<DeviceBuffer> Allocate(size_t bytes) = 0;
+  // For as long as the calling thread drives the backend: keeps it where that goes fastest. It should start no threads
+  // meanwhile, as they would share its place.
+  virtual ThreadBinding BindCaller() { return ThreadBinding(std::span<const int>()); }
   // Makes room for steps within `limits`.
   virtual Status Reserve(const BackendLimits& limits) = 0;
   // Bytes that Reserve takes.

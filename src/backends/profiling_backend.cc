@@ -12,6 +12,7 @@ class ProfilingBackend final : public Backend {
 
   std::string_view name() const override { return backend_->name(); }
   Result<DeviceBuffer> Allocate(size_t bytes) override { return backend_->Allocate(bytes); }
+  ThreadBinding BindCaller() override { return backend_->BindCaller(); }
   Status Reserve(const BackendLimits& limits) override { return backend_->Reserve(limits); }
   size_t ReserveBytes(const BackendLimits& limits) const override { return backend_->ReserveBytes(limits); }
 

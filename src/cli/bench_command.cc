@@ -13,12 +13,12 @@
 namespace inkstone {
 namespace {
 
-struct BenchOptions : CommonOptions {
+struct BenchOptions : ComputeOptions {
   BenchSettings run;
 };
 
 void Declare(CLI::App* command, BenchOptions* o) {
-  AddCommonOptions(command, o);
+  AddComputeOptions(command, o);
   command->add_option("-p,--prompt", o->run.prompt, "Prompt tokens to process")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
@@ -60,7 +60,7 @@ void PrintJson(const BenchResult& r, const BenchOptions& o) {
       .Field("decode_tps", r.decode_tps)
       .Field("rss_bytes", r.rss_bytes);
   json.Field("load_ms", r.load_ms).Field("read_gbs", r.read_gbs).Field("read_limit_gbs", r.read_limit_gbs);
-  json.Field("batch", o.run.batch).Field("target", r.target);
+  json.Field("batch", o.run.batch).Field("target", r.target).Field("threads", r.threads).Field("pinned", r.pinned);
   if (o.run.profile) {
     AddCosts(&json, "prefill_profile", r.prefill_costs);
     AddCosts(&json, "decode_profile", r.decode_costs);
@@ -88,7 +88,7 @@ void PrintCosts(const char* title, const OperationCosts& costs, double seconds) 
 }
 
 void PrintTable(const BenchResult& r, const BenchOptions& o) {
-  std::printf("target     %12s\n", r.target.c_str());
+  std::printf("target     %12s   (%d threads%s)\n", r.target.c_str(), r.threads, r.pinned ? ", pinned" : "");
   std::printf("prefill    %9.2f tokens/s   (%lld tokens at depth %lld)\n", r.prefill_tps,
               static_cast<long long>(o.run.prompt), static_cast<long long>(o.run.depth));
   std::printf("decode     %9.2f tokens/s   (%lld sequences, %lld tokens each, at depth %lld)\n", r.decode_tps,
@@ -108,6 +108,7 @@ Status Run(const BenchOptions& o) {
   INK_ASSIGN_OR_RETURN(settings.path, ResolveModel(o.model));
   settings.threads = o.threads;
   settings.cpu = o.cpu;
+  settings.pinning = o.pinning;
   INK_ASSIGN_OR_RETURN(const BenchResult r, RunBench(settings));
   o.json ? PrintJson(r, o) : PrintTable(r, o);
   return Status::Ok();

@@ -115,12 +115,16 @@ Result<BenchResult> RunBench(const BenchSettings& s) {
   BenchResult r;
   OperationCosts costs;
   const auto start = Clock::now();
-  INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({s.threads, s.cpu, s.profile ? &costs : nullptr}));
+  INK_ASSIGN_OR_RETURN(const auto runtime,
+                       Runtime::Create({s.threads, s.cpu, s.pinning, s.profile ? &costs : nullptr}));
   const ModelLimits limits = LimitsFor(s);
   INK_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(s.path, *runtime, limits));
   INK_ASSIGN_OR_RETURN(Bench bench, Bench::Create(loaded, s, limits.max_context));
   r.target = loaded.backend->name();
   r.load_ms = Seconds(start) * 1000;
+  r.threads = runtime->threads().size();
+  r.pinned = runtime->threads().pinned();
+  const ThreadBinding binding = runtime->threads().BindCaller();
 
   INK_RETURN_IF_ERROR(bench.Fill(s.depth));
   INK_RETURN_IF_ERROR(bench.Decode(s.depth, 1).status());  // brings the weights into the page cache

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backends/profiling_backend.h"
+#include "core/cpu_topology.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -13,6 +14,7 @@ struct BenchSettings {
   std::string path;  // of the model
   int threads = 0;
   std::string cpu;
+  Pinning pinning = Pinning::kAuto;
   int64_t prompt = 512;   // tokens of one sequence
   int64_t generate = 64;  // tokens of each sequence, one at a time
   int64_t depth = 0;      // tokens that are in every sequence's cache before either
@@ -23,7 +25,9 @@ struct BenchSettings {
 };
 
 struct BenchResult {
-  std::string target;      // "cpu/amx"
+  std::string target;  // "cpu/amx"
+  int threads = 0;
+  bool pinned = false;     // each thread on a core of its own
   double prefill_tps = 0;  // medians
   double decode_tps = 0;   // of all sequences together
   double load_ms = 0;

@@ -20,7 +20,9 @@ void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model
     command->add_option("MODEL", options->model, "GGUF file, Hugging Face folder, or a name in the local model folder")
         ->required();
   }
-  command->add_option("--threads", options->threads, "Threads; default: the physical cores that this process may use")
+  command
+      ->add_option("--threads", options->threads,
+                   "Threads; default: the physical cores that this process may use, within its CPU quota")
       ->check(CLI::Range(1, 1024));
   command
       ->add_option("--cpu", options->cpu,
@@ -28,6 +30,17 @@ void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model
       ->envname("INKSTONE_CPU")
       ->check(CheckTarget);
   command->add_flag("--json", options->json, "Report as JSON on standard output");
+}
+
+void AddComputeOptions(CLI::App* command, ComputeOptions* options) {
+  AddCommonOptions(command, options);
+  command
+      ->add_option_function<std::string>(
+          "--pin", [options](const std::string& name) { options->pinning = *PinningFromName(name); },
+          "Keep each thread on a physical core of its own: on, off, or auto, which does it when the threads take all "
+          "cores and no CPU quota is below them")
+      ->default_str("auto")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
 }
 
 }  // namespace inkstone

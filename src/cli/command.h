@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "core/cpu_topology.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -18,11 +19,18 @@ struct CommonOptions {
   bool json = false;
 };
 
+// Options of the commands that run a model.
+struct ComputeOptions : CommonOptions {
+  Pinning pinning = Pinning::kAuto;
+};
+
 // Set by the subcommand that was given; main runs it.
 using CommandBody = std::function<Status()>;
 
 // Adds --threads, --cpu and --json, and the positional MODEL unless `with_model` is false.
 void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model = true);
+// The same with the model, and --pin.
+void AddComputeOptions(CLI::App* command, ComputeOptions* options);
 
 // Declares a subcommand: `declare` adds options that write into a fresh Options, `run` gets it when the command is
 // given.

@@ -14,7 +14,7 @@
 namespace inkstone {
 namespace {
 
-struct EvalOptions : CommonOptions {
+struct EvalOptions : ComputeOptions {
   std::string text;
   std::string reference;
   int64_t context = 512;
@@ -24,7 +24,7 @@ struct EvalOptions : CommonOptions {
 };
 
 void Declare(CLI::App* command, EvalOptions* o) {
-  AddCommonOptions(command, o);
+  AddComputeOptions(command, o);
   command->add_option("--text", o->text, "UTF-8 text to score")->required()->check(CLI::ExistingFile);
   CLI::Option* reference =
       command->add_option("--reference", o->reference, "Model to measure the divergence from, usually the 16-bit one");
@@ -79,7 +79,7 @@ void PrintTable(const Evaluation& e) {
 Status Run(const EvalOptions& o) {
   INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
   INK_ASSIGN_OR_RETURN(const std::string text, ReadText(o.text));
-  INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({o.threads, o.cpu}));
+  INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({o.threads, o.cpu, o.pinning}));
   EvaluateOptions options;
   options.window = o.context;
   options.max_windows = o.windows;
@@ -90,7 +90,7 @@ Status Run(const EvalOptions& o) {
   if (!o.reference.empty()) {
     INK_ASSIGN_OR_RETURN(const std::string reference_path, ResolveModel(o.reference));
     if (!o.reference_cpu.empty()) {
-      INK_ASSIGN_OR_RETURN(reference_runtime, Runtime::Create({o.threads, o.reference_cpu}));
+      INK_ASSIGN_OR_RETURN(reference_runtime, Runtime::Create({o.threads, o.reference_cpu, o.pinning}));
     }
     Runtime& its_runtime = reference_runtime != nullptr ? *reference_runtime : *runtime;
     INK_ASSIGN_OR_RETURN(reference, LoadModel(reference_path, its_runtime, EvaluateLimits(options)));

@@ -12,14 +12,14 @@ namespace {
 
 constexpr int64_t kChunk = 64;
 
-struct LogitsOptions : CommonOptions {
+struct LogitsOptions : ComputeOptions {
   std::vector<int32_t> tokens;
   bool all = false;
   bool decode = false;
 };
 
 void Declare(CLI::App* command, LogitsOptions* o) {
-  AddCommonOptions(command, o);
+  AddComputeOptions(command, o);
   command->add_option("--tokens", o->tokens, "Token ids, separated by commas")->delimiter(',')->required();
   command->add_flag("--all", o->all, "Logits of every position instead of the last");
   command->add_flag("--decode", o->decode, "Feed the tokens one by one through the decode kernels");
@@ -34,7 +34,7 @@ void WriteRow(const float* row, int64_t vocab, JsonWriter* json) {
 
 Status Run(const LogitsOptions& o) {
   INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
-  INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({o.threads, o.cpu}));
+  INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({o.threads, o.cpu, o.pinning}));
   const int64_t count = static_cast<int64_t>(o.tokens.size());
   ModelLimits limits;
   limits.max_step_rows = limits.max_logit_rows = kChunk;
@@ -48,6 +48,7 @@ Status Run(const LogitsOptions& o) {
   PageTable table(&pool);
   INK_RETURN_IF_ERROR(table.Reserve(count));
 
+  const ThreadBinding binding = runtime->threads().BindCaller();
   std::vector<float> logits(static_cast<size_t>(kChunk * vocab));
   JsonWriter json;
   json.BeginObject().Key("logits");

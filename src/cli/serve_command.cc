@@ -59,8 +59,9 @@ Status Run(const ServeOptions& o) {
   INK_ASSIGN_OR_RETURN(const auto server, Server::Create(*session, options));
 
   const SessionInfo& info = session->info();
-  std::fprintf(stderr, "%s (%s, %s) on %s with %d threads\n%s", info.model_name.c_str(), info.architecture.c_str(),
-               info.quantization.c_str(), info.backend.c_str(), info.threads, info.memory_report.c_str());
+  std::fprintf(stderr, "%s (%s, %s) on %s with %d threads%s\n%s", info.model_name.c_str(), info.architecture.c_str(),
+               info.quantization.c_str(), info.backend.c_str(), info.threads, info.pinned ? ", pinned" : "",
+               info.memory_report.c_str());
   // The one line on standard output, for scripts that wait for the server.
   std::printf("Inkstone is ready: http://%s:%d/\n", o.host.c_str(), server->port());
   std::fflush(stdout);

@@ -6,7 +6,7 @@
 namespace inkstone {
 
 void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
-  AddCommonOptions(command, options);
+  AddComputeOptions(command, options);
   const auto check_size = [](const std::string& text) {
     const Status status = ParseBytes(text).status();
     return status.ok() ? "" : status.message();
@@ -29,6 +29,7 @@ Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
   INK_ASSIGN_OR_RETURN(options.model, ResolveModel(o.model));
   options.threads = o.threads;
   options.cpu = o.cpu;
+  options.pinning = o.pinning;
   options.context = o.context;
   options.kv_type = *DTypeFromName(o.kv_type);
   if (!o.memory.empty()) {

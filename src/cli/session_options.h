@@ -8,7 +8,7 @@
 
 namespace inkstone {
 
-struct SessionCommandOptions : CommonOptions {
+struct SessionCommandOptions : ComputeOptions {
   int64_t context = 0;
   std::string memory;
   std::string kv_type = "F16";

@@ -14,7 +14,7 @@
 #include "compress/disk_space.h"
 #include "compress/output_plan.h"
 #include "compress/write_queue.h"
-#include "core/cpu_info.h"
+#include "core/cpu_topology.h"
 #include "formats/checkpoint.h"
 #include "formats/gguf_writer.h"
 #include "quant/codec.h"

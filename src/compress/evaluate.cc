@@ -147,6 +147,7 @@ Result<Evaluation> Evaluate(std::span<const int32_t> tokens, LoadedModel& model,
   if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
   const int64_t vocab = runner.vocab();
 
+  const ThreadBinding binding = runtime.threads().BindCaller();
   Scores scores;
   for (int64_t w = 0; w < windows; ++w) {
     const auto part = tokens.subspan(static_cast<size_t>(w * window), static_cast<size_t>(window));

@@ -13,7 +13,7 @@
 #include "compress/synth_files.h"
 #include "compress/write_queue.h"
 #include "core/atomic_file.h"
-#include "core/cpu_info.h"
+#include "core/cpu_topology.h"
 #include "quant/codec.h"
 
 namespace inkstone {

@@ -1,21 +1,14 @@
 #include "core/cpu_info.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <cmath>
+#include <cstdint>
 #include <fstream>
-#include <set>
-#include <sstream>
-#include <thread>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-
-#include "core/cgroup.h"
 
 namespace inkstone {
 namespace {
@@ -37,26 +30,6 @@ bool RequestTiles() {
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #endif
-
-// First line of a file, empty when it cannot be read.
-std::string FirstLine(const std::string& path) {
-  std::ifstream in(path);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
-
-std::vector<int> AllowedCpus() {
-  std::vector<int> cpus;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) {
-    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-      if (CPU_ISSET(static_cast<size_t>(cpu), &set)) cpus.push_back(cpu);
-    }
-  }
-  return cpus;
-}
 
 }  // namespace
 
@@ -95,25 +68,6 @@ std::string CpuName() {
 #else
   return "unknown CPU";
 #endif
-}
-
-std::vector<int> PhysicalCores() {
-  std::vector<int> cores;
-  std::set<std::string> seen;
-  for (const int cpu : AllowedCpus()) {
-    // Two hyper-threads of a core share this list, so the list names the core.
-    const std::string siblings =
-        FirstLine("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
-    if (siblings.empty() || seen.insert(siblings).second) cores.push_back(cpu);
-  }
-  return cores;
-}
-
-int DefaultThreads() {
-  int threads = static_cast<int>(PhysicalCores().size());
-  if (threads == 0) threads = static_cast<int>(std::thread::hardware_concurrency());
-  if (const auto quota = CgroupCpuQuota()) threads = std::min(threads, static_cast<int>(std::ceil(*quota)));
-  return std::max(threads, 1);
 }
 
 }  // namespace inkstone

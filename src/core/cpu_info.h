@@ -1,8 +1,7 @@
-// What CPU this process may use: instruction sets, cores, cgroup quota.
+// What the CPU is: its name and instruction sets. Its cores: core/cpu_topology.h.
 #pragma once
 
 #include <string>
-#include <vector>
 
 namespace inkstone {
 
@@ -20,11 +19,5 @@ CpuFeatures DetectCpuFeatures();
 
 // "Intel(R) Xeon(R) ...", or the architecture's name where /proc/cpuinfo says nothing.
 std::string CpuName();
-
-// One logical CPU for each physical core in this process's affinity mask, ascending.
-std::vector<int> PhysicalCores();
-
-// Threads worth starting: physical cores, no more than the cgroup's CPU quota; at least 1.
-int DefaultThreads();
 
 }  // namespace inkstone

@@ -1,12 +1,8 @@
 #include "core/thread_pool.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <chrono>
-
-#include "core/cpu_info.h"
+#include <utility>
 
 namespace inkstone {
 namespace {
@@ -36,30 +32,19 @@ bool SpinUntil(const Done& done) {
   return done();
 }
 
-void PinTo(pthread_t thread, int cpu) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<size_t>(cpu), &set);
-  pthread_setaffinity_np(thread, sizeof(set), &set);  // a refusal only costs speed
-}
-
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, bool pin) {
+ThreadPool::ThreadPool(int threads, std::vector<std::vector<int>> places) : places_(std::move(places)) {
   threads = std::max(threads, 1);
-  const std::vector<int> cpus = pin ? PhysicalCores() : std::vector<int>();
   workers_.reserve(static_cast<size_t>(threads) - 1);
-  for (int t = 1; t < threads; ++t) {
-    workers_.emplace_back([this, t] { WorkerLoop(t); });
-    if (static_cast<size_t>(threads) <= cpus.size())
-      PinTo(workers_.back().native_handle(), cpus[static_cast<size_t>(t)]);
-  }
+  for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { WorkerLoop(t); });
 }
 
 ThreadPool::~ThreadPool() {
   {
     std::lock_guard lock(mutex_);
-    stop_.store(true);
+    stop_ = true;
+    epoch_.fetch_add(1, std::memory_order_seq_cst);
   }
   wake_.notify_all();
   for (std::thread& worker : workers_) worker.join();
@@ -80,9 +65,15 @@ void ThreadPool::Run(FunctionRef<void(int)> body) {
   while (!SpinUntil(done)) std::this_thread::yield();
 }
 
+std::span<const int> ThreadPool::Place(int thread) const {
+  const size_t i = static_cast<size_t>(thread);
+  return i < places_.size() ? std::span<const int>(places_[i]) : std::span<const int>();
+}
+
 void ThreadPool::WorkerLoop(int thread) {
+  SetThreadCpus(Place(thread));  // a refusal costs only speed
   uint64_t seen = 0;
-  const auto ready = [&] { return epoch_.load(std::memory_order_seq_cst) != seen || stop_.load(); };
+  const auto ready = [&] { return epoch_.load(std::memory_order_seq_cst) != seen; };
   while (true) {
     if (!SpinUntil(ready)) {
       std::unique_lock lock(mutex_);
@@ -90,8 +81,8 @@ void ThreadPool::WorkerLoop(int thread) {
       wake_.wait(lock, ready);
       parked_.fetch_sub(1, std::memory_order_relaxed);
     }
-    if (stop_.load()) return;
     seen = epoch_.load(std::memory_order_acquire);
+    if (stop_) return;
     (*body_)(thread);
     pending_.fetch_sub(1, std::memory_order_release);
   }

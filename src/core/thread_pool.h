@@ -6,9 +6,12 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <type_traits>
 #include <vector>
+
+#include "core/thread_binding.h"
 
 namespace inkstone {
 
@@ -33,13 +36,19 @@ class FunctionRef<R(Args...)> {
 
 class ThreadPool {
  public:
-  // threads >= 1 counts the caller. With `pin`, thread i is bound to the i-th allowed physical core.
-  explicit ThreadPool(int threads, bool pin = false);
+  // threads >= 1 counts the caller. Thread i is kept on the logical CPUs places[i]; without places, threads are left to
+  // the scheduler. The caller is kept only while it holds what BindCaller returns.
+  explicit ThreadPool(int threads, std::vector<std::vector<int>> places = {});
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
+  bool pinned() const { return !places_.empty(); }
+
+  // Keeps the calling thread, which is going to call Run, where thread 0 belongs. Threads that it starts meanwhile
+  // would share that place, so it should start none.
+  ThreadBinding BindCaller() const { return ThreadBinding(Place(0)); }
 
   // Calls body(thread) once on every thread, 0 <= thread < size(), and returns when all have finished.
   // Only one thread at a time may call it. The body must not throw.
@@ -50,14 +59,21 @@ class ThreadPool {
   void ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end, int thread)> body);
 
  private:
-  void WorkerLoop(int thread);
+  static constexpr size_t kLines = 128;
 
+  void WorkerLoop(int thread);
+  std::span<const int> Place(int thread) const;
+
+  const std::vector<std::vector<int>> places_;
   std::vector<std::thread> workers_;
-  const FunctionRef<void(int)>* body_ = nullptr;  // valid while a Run is in progress
-  std::atomic<uint64_t> epoch_{0};                // one step for each Run
-  std::atomic<int> pending_{0};                   // workers that have not finished the current Run
-  std::atomic<int> parked_{0};
-  std::atomic<bool> stop_{false};
+
+  // What the caller writes, what finishing workers write, and what parking workers write are on cache lines of their
+  // own (on pairs, which CPUs fetch together), so that no writer takes away a line that others spin on.
+  alignas(kLines) std::atomic<uint64_t> epoch_{0};  // one step for each Run, and one for the end
+  bool stop_ = false;                               // valid after a step of epoch_, as is body_
+  const FunctionRef<void(int)>* body_ = nullptr;
+  alignas(kLines) std::atomic<int> pending_{0};  // workers that have not finished the current Run
+  alignas(kLines) std::atomic<int> parked_{0};
   std::mutex mutex_;
   std::condition_variable wake_;
 };

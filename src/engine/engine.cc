@@ -51,8 +51,10 @@ Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer&
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::unique_ptr<Model> model, PagePool pool, const Tokenizer& tokenizer, const EngineOptions& options)
+  EngineImpl(std::unique_ptr<Model> model, PagePool pool, Backend& backend, const Tokenizer& tokenizer,
+             const EngineOptions& options)
       : model_(std::move(model)),
+        backend_(backend),
         pool_(std::move(pool)),
         tokenizer_(tokenizer),
         options_(options),
@@ -76,6 +78,7 @@ class EngineImpl final : public Engine {
   void Leave();
 
   const std::unique_ptr<Model> model_;
+  Backend& backend_;
   PagePool pool_;  // engine thread only
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
@@ -187,6 +190,7 @@ void EngineImpl::Leave() {
 }
 
 void EngineImpl::Loop() {
+  const ThreadBinding binding = backend_.BindCaller();
   std::deque<std::unique_ptr<Sequence>> incoming;
   std::vector<RequestId> cancels;
   bool stop = false;
@@ -222,7 +226,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Bac
   KvLayout layout = model->config().KvLayoutFor(options.kv_type);
   layout.page_tokens = model->limits().page_tokens;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
-  return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(model), std::move(pool), tokenizer, options));
+  return std::unique_ptr<Engine>(
+      std::make_unique<EngineImpl>(std::move(model), std::move(pool), backend, tokenizer, options));
 }
 
 }  // namespace inkstone

@@ -42,7 +42,7 @@ using RequestId = uint64_t;
 
 class Engine {
  public:
-  // Takes the KV cache's memory and starts the thread. The tokenizer is borrowed.
+  // Takes the KV cache's memory and starts the thread. Backend and tokenizer are borrowed.
   static Result<std::unique_ptr<Engine>> Create(std::unique_ptr<Model> model, Backend& backend,
                                                 const Tokenizer& tokenizer, const EngineOptions& options);
   // Cancels what runs and joins the thread.

@@ -74,7 +74,8 @@ struct GenerationEvent {
   GenerationUsage usage;               // filled on the last event
 };
 
-// Called on the engine thread, in order, never after the event with `finish`; must not block.
+// Called on the engine thread, in order, never after the event with `finish`; must not block, nor start threads, which
+// would share the engine thread's core.
 using EventSink = std::function<void(GenerationEvent&&)>;
 
 }  // namespace inkstone

@@ -143,7 +143,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   w.checkpoint = std::make_unique<Checkpoint>(std::move(checkpoint));
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(*w.checkpoint));
   w.info = Describe(*w.checkpoint, config);
-  INK_ASSIGN_OR_RETURN(w.runtime, Runtime::Create({options.threads, options.cpu}));
+  INK_ASSIGN_OR_RETURN(w.runtime, Runtime::Create({options.threads, options.cpu, options.pinning}));
   w.backend = w.runtime->NewBackend();
   // The contract comes before anything large is read.
   facts.weight_bytes = static_cast<uint64_t>(w.info.file_bytes);
@@ -166,6 +166,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   w.info.context = engine.context;
   w.info.backend = w.backend->name();
   w.info.threads = w.runtime->threads().size();
+  w.info.pinned = w.runtime->threads().pinned();
   w.info.has_chat_template = w.chat_template.ok();
   w.info.thinks = w.info.has_chat_template && w.tokenizer->chat_template().find("<think>") != std::string::npos;
   w.info.memory_report = fitted.plan.Report();

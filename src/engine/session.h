@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/cpu_topology.h"
 #include "core/status.h"
 #include "core/thread_pool.h"
 #include "engine/engine.h"
@@ -17,9 +18,10 @@ namespace inkstone {
 
 struct SessionOptions {
   std::string model;     // GGUF file or Hugging Face folder
-  int threads = 0;       // 0: physical cores within the cgroup's quota
+  int threads = 0;       // 0: DefaultThreads
   std::string cpu = {};  // kernel target, empty: the best
-  int64_t context = 0;   // 0: what fits, at most 8,192 and the model's own
+  Pinning pinning = Pinning::kAuto;
+  int64_t context = 0;  // 0: what fits, at most 8,192 and the model's own
   int max_sequences = 8;
   int max_queue = 64;
   DType kv_type = DType::kF16;
@@ -38,6 +40,7 @@ struct SessionInfo {
   int64_t trained_context = 0;
   std::string backend;
   int threads = 0;
+  bool pinned = false;  // each thread is kept on a core of its own
   bool has_chat_template = false;
   bool thinks = false;        // the template knows <think>
   std::string memory_report;  // the plan, as printed

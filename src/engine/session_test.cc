@@ -8,7 +8,10 @@
 #include <cmath>
 #include <filesystem>
 #include <future>
+#include <thread>
 
+#include "core/cpu_topology.h"
+#include "core/thread_binding.h"
 #include "engine/default_sampling.h"
 
 namespace inkstone {
@@ -56,6 +59,27 @@ TEST(Session, OpensTheTestModelAndAnswers) {
   Generate((*session)->engine(), request, &second);
   EXPECT_FALSE(first.empty());
   EXPECT_EQ(first, second);
+}
+
+TEST(Session, KeepsItsThreadsOnCoresAndLeavesOthersAlone) {
+  const std::vector<int> before = ThreadCpus();
+  const auto session = Session::Open({.model = kModel, .threads = 1, .pinning = Pinning::kOn, .max_sequences = 1});
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  EXPECT_TRUE((*session)->info().pinned);
+  std::promise<std::vector<int>> found;
+  GenerationRequest request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 1;
+  const auto id = (*session)->engine().Submit(request, [&](GenerationEvent&& event) {
+    if (event.finish) found.set_value(ThreadCpus());  // called on the engine's thread
+  });
+  ASSERT_TRUE(id.ok()) << id.status().message();
+  EXPECT_EQ(found.get_future().get(), MachineShare().cores.front().cpus);
+  EXPECT_EQ(ThreadCpus(), before);
+  std::vector<int> started_later;
+  std::thread([&] { started_later = ThreadCpus(); }).join();
+  EXPECT_EQ(started_later, before);
+  EXPECT_FALSE((*Session::Open({.model = kModel, .threads = 1, .pinning = Pinning::kOff}))->info().pinned);
 }
 
 // With the real kernels: texts of a run alone.

@@ -4,13 +4,15 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "core/cpu_info.h"
+#include "core/cpu_topology.h"
 
 namespace inkstone {
 
 Result<std::unique_ptr<Runtime>> Runtime::Create(const RuntimeOptions& options) {
   INK_ASSIGN_OR_RETURN(const KernelTable* kernels, SelectKernels(options.cpu, DetectCpuFeatures()));
   const int threads = options.threads > 0 ? options.threads : DefaultThreads();
-  return std::unique_ptr<Runtime>(new Runtime(kernels, threads, options.costs));
+  INK_ASSIGN_OR_RETURN(auto places, PlaceThreads(threads, options.pinning));
+  return std::unique_ptr<Runtime>(new Runtime(kernels, threads, std::move(places), options.costs));
 }
 
 std::unique_ptr<Backend> Runtime::NewBackend() {

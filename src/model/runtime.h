@@ -3,9 +3,12 @@
 
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "backends/backend.h"
 #include "backends/profiling_backend.h"
+#include "core/cpu_topology.h"
 #include "core/status.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
@@ -14,15 +17,16 @@
 namespace inkstone {
 
 struct RuntimeOptions {
-  int threads = 0;                  // 0: physical cores within the cgroup's quota
-  std::string cpu;                  // kernel target, empty: the best that the CPU has
+  int threads = 0;  // 0: DefaultThreads
+  std::string cpu;  // kernel target, empty: the best that the CPU has
+  Pinning pinning = Pinning::kAuto;
   OperationCosts* costs = nullptr;  // where backends keep count of their operations' time; borrowed, null: nowhere
 };
 
 // Threads and the backend; shared by the models of a process. Not movable: others keep references.
 class Runtime {
  public:
-  // kInvalidArgument for an unknown or impossible kernel target.
+  // kInvalidArgument for an unknown or impossible kernel target, and for pinning that PlaceThreads refuses.
   static Result<std::unique_ptr<Runtime>> Create(const RuntimeOptions& options);
 
   ThreadPool& threads() { return threads_; }
@@ -31,8 +35,8 @@ class Runtime {
   std::unique_ptr<Backend> NewBackend();
 
  private:
-  Runtime(const KernelTable* kernels, int threads, OperationCosts* costs)
-      : kernels_(kernels), costs_(costs), threads_(threads, true) {}
+  Runtime(const KernelTable* kernels, int threads, std::vector<std::vector<int>> places, OperationCosts* costs)
+      : kernels_(kernels), costs_(costs), threads_(threads, std::move(places)) {}
 
   const KernelTable* kernels_;
   OperationCosts* costs_;

@@ -38,7 +38,7 @@ class CliTest(unittest.TestCase):
 
     def test_usage_errors_exit_with_2(self):
         for args in [[], ["nonsense"], ["run"], ["logits", TINY], ["logits", TINY, "--tokens", "x"], ["bench", TINY, "-n", "0"],
-                     ["bench", TINY, "--cpu", "pentium"], ["compress", TINY, "-o", "x", "--type", "Q9"], ["compress", TINY, "-o", "x", "--preset", "tiny"]]:
+                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["compress", TINY, "-o", "x", "--type", "Q9"], ["compress", TINY, "-o", "x", "--preset", "tiny"]]:
             with self.subTest(args):
                 result = run(*args)
                 self.assertEqual(result.returncode, 2, result.stderr)
@@ -47,7 +47,8 @@ class CliTest(unittest.TestCase):
     def test_failures_exit_with_1_and_one_line(self):
         (self.path / "bad.gguf").write_bytes(b"GGUF\3\0\0\0" + b"\xff" * 64)
         for args in [["inspect", "/no/such/model"], ["inspect", self.path / "bad.gguf"], ["logits", TINY, "--tokens", "99999"],
-                     ["run", TINY, "-p", "x", "--context", "99999999"], ["compress", TINY, "-o", "/no/such/folder/x.gguf", "--type", "F16"]]:
+                     ["run", TINY, "-p", "x", "--context", "99999999"], ["run", TINY, "-p", "x", "--pin", "on", "--threads", "1024"],
+                     ["compress", TINY, "-o", "/no/such/folder/x.gguf", "--type", "F16"]]:
             with self.subTest(args):
                 result = run(*args)
                 self.assertEqual(result.returncode, 1, result.stdout)
@@ -111,6 +112,15 @@ class CliTest(unittest.TestCase):
         result = json.loads(self.ok("bench", self.path / "synth", "-p", 64, "-n", 8, "--repeat", 1, "--json"))
         for key in ["prefill_tps", "decode_tps", "rss_bytes", "load_ms", "read_gbs", "read_limit_gbs"]:
             self.assertGreater(result[key], 0, key)
+
+    def test_threads_keep_to_the_affinity_mask_and_are_pinned_when_they_take_it_all(self):
+        def bench(*options, cpus=os.sched_getaffinity(0)):
+            return json.loads(self.ok("bench", TINY, "-p", 8, "-n", 2, "--repeat", 1, "--json", *options, preexec_fn=lambda: os.sched_setaffinity(0, cpus)))
+        whole = bench()
+        self.assertLessEqual(whole["threads"], len(os.sched_getaffinity(0)))
+        for options, pinned in [(("--pin", "on", "--threads", 1), True), (("--pin", "off"), False), (("--threads", len(os.sched_getaffinity(0)) + 1), False)]:
+            self.assertEqual(bench(*options)["pinned"], pinned, options)
+        self.assertEqual(bench(cpus={max(os.sched_getaffinity(0))})["threads"], 1)
 
     def test_a_memory_limit_is_respected_or_refused(self):
         result = run("run", SMOLLM2, "-p", "x", "-n", 4, "--memory", "150MB")

@@ -28,6 +28,7 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return name_; }
   Result<DeviceBuffer> Allocate(size_t bytes) override { return DeviceBuffer::Map(bytes); }
+  ThreadBinding BindCaller() override { return pool_.BindCaller(); }
   Status Reserve(const BackendLimits& limits) override;
   size_t ReserveBytes(const BackendLimits& limits) const override;
 
