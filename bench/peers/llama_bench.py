@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
 """Measures llama.cpp as `inkstone bench` measures Inkstone, and prints the same JSON. Or quantizes: --quantize TYPE OUT.
 
-Usage: llama_bench.py MODEL [-p 512] [-n 32] [--depth 0] [--repeat 3] [--threads 2]
+Usage: llama_bench.py MODEL [-p 512] [-n 32] [--depth 0] [--repeat 3] [--threads 2] [--cpu avx2] [--kv q8_0]
 """
 import argparse
 import json
+import os
 import statistics
 import time
+
+# llama.cpp's kernels with the instructions of Inkstone's target: haswell has AVX2, icelake AVX512-VNNI without AMX.
+GENERATIONS = {"avx2": "haswell", "avx512vnni": "icelake"}
 
 
 def resident_bytes():
@@ -22,8 +26,12 @@ def main():
     parser.add_argument("--depth", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", choices=GENERATIONS)
+    parser.add_argument("--kv", choices=["f16", "q8_0"], default="f16")
     parser.add_argument("--quantize", nargs=2, metavar=("TYPE", "OUT"))
     o = parser.parse_args()
+    if o.cpu:
+        os.environ["LLAMA_CPP_CPU"] = GENERATIONS[o.cpu]
     from llama_cpp import Llama, lib, quantize
     if o.quantize:
         quantize(o.model, o.quantize[1], o.quantize[0])
@@ -31,7 +39,7 @@ def main():
 
     before = resident_bytes()  # of Python itself, not counted
     start = time.perf_counter()
-    llama = Llama(o.model, context=o.depth + max(o.p, o.n + 1), threads=o.threads, exact=False)
+    llama = Llama(o.model, context=o.depth + max(o.p, o.n + 1), threads=o.threads, exact=False, kv=o.kv)
     load_ms = (time.perf_counter() - start) * 1000
     memory = lib.llama_get_memory(llama.context)
     state = 1

@@ -1,7 +1,8 @@
 """llama.cpp's C API: just what comparisons of numbers and of speed need.
 
 The declarations come from the PyPI package llama-cpp-py-sync, the library from the npm package @node-llama-cpp/linux-x64
-(LLAMA_CPP names the folder with its .so files), which has a build for each generation of x86 CPUs.
+(LLAMA_CPP names the folder with its .so files), which has a build for each generation of x86 CPUs. LLAMA_CPP_CPU names one of
+them, such as haswell; default: the best that this CPU runs.
 """
 import ctypes
 import os
@@ -12,7 +13,18 @@ from llama_cpp_py_sync._cffi_bindings import ffi
 FOLDER = os.environ["LLAMA_CPP"]
 VERSION = "v0.5.0"
 
-ctypes.CDLL(f"{FOLDER}/libggml.{VERSION}.so").ggml_backend_load_all_from_path(FOLDER.encode())
+
+def _load_kernels(generation):
+    ggml = ctypes.CDLL(f"{FOLDER}/libggml.{VERSION}.so")
+    if not generation:
+        ggml.ggml_backend_load_all_from_path(FOLDER.encode())
+        return
+    ggml.ggml_backend_load.restype = ctypes.c_void_p
+    if not ggml.ggml_backend_load(f"{FOLDER}/libggml-cpu-{generation}.so".encode()):
+        raise RuntimeError(f"llama.cpp has no kernels for '{generation}' that this CPU runs")
+
+
+_load_kernels(os.environ.get("LLAMA_CPP_CPU"))
 lib = ffi.dlopen(f"{FOLDER}/libllama.{VERSION}.so")
 
 
@@ -25,10 +37,16 @@ lib.llama_log_set(_quiet, ffi.NULL)
 lib.llama_backend_init()
 
 
-class Llama:
-    """One model with one sequence. `exact`: keys and values in f32 and plain attention, to compare arithmetic and not rounding."""
+CACHE_TYPES = {"f32": 0, "f16": 1, "q8_0": 8}  # ggml_type
 
-    def __init__(self, path, context=512, threads=2, exact=True):
+
+class Llama:
+    """One model with one sequence. `exact`: keys and values in f32 and plain attention, to compare arithmetic and not rounding.
+
+    Otherwise keys and values are of type `kv`, and llama.cpp chooses the attention.
+    """
+
+    def __init__(self, path, context=512, threads=2, exact=True, kv="f16"):
         params = lib.llama_model_default_params()
         self.model = lib.llama_model_load_from_file(str(path).encode(), params)
         if self.model == ffi.NULL:
@@ -39,8 +57,8 @@ class Llama:
         cparams.n_ctx = context
         cparams.n_batch = cparams.n_ubatch = min(context, 512)
         cparams.n_threads = cparams.n_threads_batch = threads
+        cparams.type_k = cparams.type_v = CACHE_TYPES["f32" if exact else kv]
         if exact:
-            cparams.type_k = cparams.type_v = 0  # GGML_TYPE_F32
             cparams.flash_attn_type = 0
         self.context = lib.llama_init_from_model(self.model, cparams)
         if self.context == ffi.NULL:

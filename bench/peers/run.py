@@ -1,27 +1,21 @@
 #!/usr/bin/env python3
-"""Compares Inkstone with llama.cpp in one run: prefill, decode, resident memory, start time, beside the machine's read limit.
+"""Compares Inkstone with llama.cpp and ik_llama.cpp in one run: prefill, decode, resident memory, start, beside the read limit.
 
-Usage: bench/peers/run.sh [--types Q8_0,Q4_K_M] [-p 512] [-n 32] [--rounds 3] [--threads 2] [--shape qwen3-4b]
-
-The model has random weights and the true shape. Programs take turns (A B A B ...), each in a process of its own, and the table shows
-medians, since shared machines drift. Nothing else should run meanwhile.
+The model has random weights and the true shape. Programs take turns (A B C A B C ...), each in a process of its own, and the
+table shows medians, since shared machines drift. Nothing else should run meanwhile.
 """
 import argparse
+import datetime
+import functools
 import json
 import os
 import pathlib
-import statistics
-import subprocess
 import sys
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
-INKSTONE = ROOT / "build/release/bin/inkstone"
-OUT = ROOT / "bench/out"
-
-
-def call(*args):
-    return subprocess.run([str(a) for a in args], check=True, capture_output=True, text=True).stdout
+import ik_llama_cpp
+import programs
+from programs import HERE, INKSTONE, OUT, call
+from results import OURS, REPACKED, summarize, table_head, table_rows
 
 
 def prepare(shape, kind):
@@ -41,39 +35,81 @@ def prepare(shape, kind):
     return target
 
 
-def measure(model, o):
-    common = ["-p", o.p, "-n", o.n, "--depth", o.depth, "--repeat", 1, "--threads", o.threads]
-    runs = {"inkstone": [], "llama.cpp": []}
+def flop_per_prompt_token(model):
+    """Two for each weight of the layers' matrices. The embedding is looked up, the output matrix is for the last token."""
+    tensors = json.loads(call(INKSTONE, "inspect", model, "--json", "--tensors"))["tensors"]
+    matrices = [t["shape"] for t in tensors if len(t["shape"]) == 2 and t["name"] not in ("token_embd.weight", "output.weight")]
+    return 2 * sum(rows * columns for rows, columns in matrices)
+
+
+def cpu_name():
+    with open("/proc/cpuinfo") as info:
+        return next((line.split(":", 1)[1].strip() for line in info if line.startswith("model name")), "unknown CPU")
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(prog="bench/peers/run.sh", description=__doc__)
+    parser.add_argument("--types", default="Q8_0,Q4_K_M", help="default: %(default)s")
+    parser.add_argument("--shape", default="qwen3-4b", help="of `inkstone synth`; default: %(default)s")
+    parser.add_argument("-p", type=int, default=512, help="prompt tokens; default: %(default)s")
+    parser.add_argument("-n", type=int, default=32, help="tokens to generate; default: %(default)s")
+    parser.add_argument("--depth", type=int, default=0, help="tokens that are in the cache before either")
+    parser.add_argument("--kv", choices=["f16", "q8_0"], help="type of keys and values; default: every program's own, f16")
+    parser.add_argument("--cpu", choices=["avx2", "avx512vnni"], help="instruction set for all; default: the best of each")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: %(default)s")
+    parser.add_argument("--no-ik", action="store_true", help="leave ik_llama.cpp out")
+    parser.add_argument("--ik-source", type=pathlib.Path, metavar="DIR", help="ik_llama.cpp's source; default: cloned")
+    parser.add_argument("--ik-build", type=pathlib.Path, metavar="DIR", help="a finished build of it")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything measured, for plot.py")
+    o = parser.parse_args()
+    if not o.no_ik and ik_llama_cpp.depth_problem(o):
+        parser.error(ik_llama_cpp.depth_problem(o))
+    return o
+
+
+def choose_programs(o):
+    """({program: how to measure it}, {program: version})"""
+    measures = {OURS: programs.inkstone, "llama.cpp": programs.llama_cpp}
+    versions = {"llama.cpp": programs.llama_cpp_version()}
+    if not o.no_ik:
+        folder = ik_llama_cpp.given_build(o.ik_build, o.cpu) if o.ik_build else ik_llama_cpp.build(o.ik_source, o.cpu)
+        name = "ik_llama.cpp"
+        measures[name] = functools.partial(ik_llama_cpp.measure, folder, repack=False)
+        measures[name + REPACKED] = functools.partial(ik_llama_cpp.measure, folder, repack=True)
+        versions[name] = ik_llama_cpp.version(folder)
+    return measures, versions
+
+
+def measure(model, measures, o):
+    """{program: [run, ...]}, taken in turns."""
+    runs = {name: [] for name in measures}
     for _ in range(o.rounds):
-        runs["inkstone"].append(json.loads(call(INKSTONE, "bench", model, *common, "--json")))
-        runs["llama.cpp"].append(json.loads(call(sys.executable, HERE / "llama_bench.py", model, *common)))
-    return {name: {key: statistics.median(r[key] for r in rows) for key, value in rows[0].items() if isinstance(value, (int, float))}
-            for name, rows in runs.items()}
+        for name, run in measures.items():
+            runs[name].append(run(model=model, o=o))
+    return runs
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--types", default="Q8_0,Q4_K_M")
-    parser.add_argument("--shape", default="qwen3-4b")
-    parser.add_argument("-p", type=int, default=512)
-    parser.add_argument("-n", type=int, default=32)
-    parser.add_argument("--depth", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    o = parser.parse_args()
-    print(f"{o.shape}, {o.threads} threads, prefill {o.p}, decode {o.n} at depth {o.depth}, medians of {o.rounds} alternating runs\n")
-    print("| type | program | prefill t/s | decode t/s | resident GB | start ms | GB/s read | limit GB/s |")
-    print("|---|---|---|---|---|---|---|---|")
-    for kind in o.types.split(","):
-        model = prepare(o.shape, kind)
-        result = measure(model, o)
-        ours, theirs = result["inkstone"], result["llama.cpp"]
-        theirs["read_gbs"] = ours["read_gbs"] / ours["decode_tps"] * theirs["decode_tps"]
-        for name, r in result.items():
-            limit = f"{ours['read_limit_gbs']:.1f}" if name == "inkstone" else ""
-            print(f"| {kind} | {name} | {r['prefill_tps']:.1f} | {r['decode_tps']:.2f} | {r['rss_bytes'] / 1e9:.2f} | {r['load_ms']:.0f} | {r['read_gbs']:.1f} | {limit} |")
-        ratio = {key: ours[key] / theirs[key] for key in ("prefill_tps", "decode_tps", "rss_bytes", "load_ms")}
-        print(f"| {kind} | **ratio** | {ratio['prefill_tps']:.2f} | {ratio['decode_tps']:.2f} | {ratio['rss_bytes']:.2f} | {ratio['load_ms']:.2f} | | |", flush=True)
+    o = parse_options()
+    measures, versions = choose_programs(o)
+    models = {kind: prepare(o.shape, kind) for kind in o.types.split(",")}
+    report = {"date": datetime.date.today().isoformat(), "cpu": cpu_name(), "threads": o.threads, "shape": o.shape,
+              "prompt": o.p, "generate": o.n, "depth": o.depth, "kv": o.kv or "f16", "instructions": o.cpu or "best",
+              "rounds": o.rounds, "versions": versions, "types": {}}
+    print(f"{report['date']}, {report['cpu']}, {o.threads} threads, instructions: {report['instructions']}. {o.shape}, prefill {o.p}, "
+          f"decode {o.n} at depth {o.depth}, keys and values in {report['kv']}. Medians of {o.rounds} alternating runs.")
+    if not o.no_ik:
+        print("`rtr`: ik_llama.cpp with run-time repacking, where that is better than without.")
+    print("\n" + table_head(o.p), flush=True)
+    for kind, model in models.items():
+        runs = measure(model, measures, o)
+        flop = flop_per_prompt_token(model)
+        result = summarize(runs, flop)
+        print(*table_rows(kind, result, versions), sep="\n", flush=True)
+        report["types"][kind] = {"flop_per_prompt_token": flop, **result, "runs": runs}
+        if o.json:
+            o.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Builds Inkstone, fetches llama.cpp's prebuilt library from npm, and compares. Options: bench/peers/run.sh --help
+# Builds Inkstone and ik_llama.cpp, fetches llama.cpp's prebuilt library from npm, and compares. Options: bench/peers/run.sh --help
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+case " $* " in *" --help "* | *" -h "*) exec python3 bench/peers/run.py --help ;; esac
 tools/install_dependencies.sh run
 tools/build_web.sh
 cmake --preset release >/dev/null
