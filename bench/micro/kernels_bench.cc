@@ -18,6 +18,7 @@
 
 #include "core/cpu_info.h"
 #include "core/cpu_topology.h"
+#include "core/kv_vector.h"
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
 
@@ -158,14 +159,13 @@ class TypeBench {
   std::vector<Memory> scratch_;
 };
 
-// Attention of a 4B model at 4096 positions, one thread: GB/s of the f16 cache for one token, GFLOP/s for a chunk
-// of 64.
-void AttentionBench(const KernelTable& table, const std::byte* data, int64_t megabytes, int repeat) {
+// Attention of a 4B model at 4096 positions, one thread: GB/s of the cache for one token, GFLOP/s for a chunk of 64.
+void AttentionBench(const KernelTable& table, DType kv_type, const std::byte* data, int64_t megabytes, int repeat) {
   constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kPageTokens = 64, kPages = 64, kChunk = 64;
-  constexpr int64_t kPageBytes = int64_t{2} * kKvHeads * kPageTokens * kHeadDim;
-  const int64_t layers = std::max<int64_t>(megabytes * 1000000 / (2 * kPages * kPageBytes), 1);
+  const int64_t page_bytes = kKvHeads * kPageTokens * KvVectorBytes(kv_type, kHeadDim);
+  const int64_t layers = std::max<int64_t>(megabytes * 1000000 / (2 * kPages * page_bytes), 1);
   std::vector<const std::byte*> pages;
-  for (int64_t p = 0; p < layers * 2 * kPages; ++p) pages.push_back(data + p * kPageBytes);
+  for (int64_t p = 0; p < layers * 2 * kPages; ++p) pages.push_back(data + p * page_bytes);
   const std::vector<float> q(static_cast<size_t>(kChunk * kHeads * kHeadDim), 0.01f);
   std::vector<float> out(q.size());
   const Memory scratch = Allocate(table.attention_scratch_bytes(kHeads / kKvHeads, kHeadDim, kPageTokens));
@@ -183,6 +183,7 @@ void AttentionBench(const KernelTable& table, const std::byte* data, int64_t meg
         op.kv_heads = kKvHeads;
         op.head_dim = kHeadDim;
         op.scale = 0.088f;
+        op.kv_type = kv_type;
         op.page_tokens = kPageTokens;
         op.k_pages = pages.data() + layer * 2 * kPages;
         op.v_pages = op.k_pages + kPages;
@@ -190,10 +191,11 @@ void AttentionBench(const KernelTable& table, const std::byte* data, int64_t meg
       }
     });
   };
-  const double bytes = static_cast<double>(layers) * 2 * kPages * kPageBytes;
+  const double bytes = static_cast<double>(layers * 2 * kPages * page_bytes);
   const double flop = 4.0 * kPages * kPageTokens * kChunk * kHeads * kHeadDim;
-  std::printf("attention at 4096 positions, one thread: decode %.1f GB/s, prompt %.0f GFLOP/s\n",
-              bytes / seconds(Phase::kDecode, 1, layers) / 1e9, flop / seconds(Phase::kPrompt, kChunk, 1) / 1e9);
+  std::printf("attention at 4096 positions in %s, one thread: decode %.1f GB/s, prompt %.0f GFLOP/s\n",
+              std::string(Info(kv_type).name).c_str(), bytes / seconds(Phase::kDecode, 1, layers) / 1e9,
+              flop / seconds(Phase::kPrompt, kChunk, 1) / 1e9);
 }
 
 bool ParseTypes(const std::string& list, std::vector<DType>* types) {
@@ -267,7 +269,9 @@ int Main(int argc, char** argv) {
         eight, 100 * eight / decode, sixteen, 100 * sixteen / decode, bench.PromptGflops(1), bench.PromptGflops(n));
     std::fflush(stdout);
   }
-  AttentionBench(**table, data.get(), options.megabytes, options.repeat);
+  for (const DType kv_type : {DType::kF16, DType::kQ8_0}) {
+    AttentionBench(**table, kv_type, data.get(), options.megabytes, options.repeat);
+  }
   return 0;
 }
 

@@ -37,6 +37,7 @@ void Declare(CLI::App* command, BenchOptions* o) {
   command->add_option("--chunk", o->run.chunk, "Prompt tokens per step")
       ->capture_default_str()
       ->check(CLI::Range(1, 8192));
+  AddKvTypeOption(command, &o->run.kv_type);
   command->add_flag("--profile", o->run.profile, "Show where the time goes, operation by operation");
   command->footer(
       "Examples:\n"
@@ -60,6 +61,7 @@ void PrintJson(const BenchResult& r, const BenchOptions& o) {
       .Field("decode_tps", r.decode_tps)
       .Field("rss_bytes", r.rss_bytes);
   json.Field("load_ms", r.load_ms).Field("read_gbs", r.read_gbs).Field("read_limit_gbs", r.read_limit_gbs);
+  json.Field("arithmetic_limit_tflops", r.arithmetic_limit_tflops);
   json.Field("batch", o.run.batch).Field("target", r.target).Field("threads", r.threads).Field("pinned", r.pinned);
   if (o.run.profile) {
     AddCosts(&json, "prefill_profile", r.prefill_costs);
@@ -96,6 +98,9 @@ void PrintTable(const BenchResult& r, const BenchOptions& o) {
               static_cast<long long>(o.run.depth));
   std::printf("weights    %9.2f GB/s read while decoding, %.0f %% of the %.1f GB/s that plain reading reaches\n",
               r.read_gbs, 100 * r.read_gbs / r.read_limit_gbs, r.read_limit_gbs);
+  if (r.arithmetic_limit_tflops > 0) {
+    std::printf("arithmetic %9.2f TFLOP/s is what multiplying alone reaches\n", r.arithmetic_limit_tflops);
+  }
   std::printf("resident   %12s\n", FormatBytes(r.rss_bytes).c_str());
   std::printf("load       %9.0f ms\n", r.load_ms);
   if (!o.run.profile) return;

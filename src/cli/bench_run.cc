@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "cli/read_limit.h"
+#include "cli/machine_limits.h"
 #include "core/memory_info.h"
 #include "model/runtime.h"
 
@@ -25,7 +25,7 @@ double Median(std::vector<double> values) {
 class Bench {
  public:
   static Result<Bench> Create(LoadedModel& loaded, const BenchSettings& settings, int64_t context) {
-    const KvLayout layout = loaded.model->config().KvLayoutFor(DType::kF16);
+    INK_ASSIGN_OR_RETURN(const KvLayout layout, loaded.model->config().KvLayoutFor(settings.kv_type));
     INK_ASSIGN_OR_RETURN(PagePool pool,
                          PagePool::Create(*loaded.backend, layout, settings.batch * layout.PagesFor(context)));
     Bench bench(*loaded.model, std::move(pool), settings);
@@ -147,6 +147,7 @@ Result<BenchResult> RunBench(const BenchSettings& s) {
   r.read_gbs = Median(decode) * static_cast<double>(BytesPerStep(*loaded.checkpoint)) * 1e-9;
   r.rss_bytes = GetProcessMemory().resident;
   r.read_limit_gbs = MeasureReadLimit(&runtime->threads());
+  r.arithmetic_limit_tflops = MeasureArithmeticLimit(&runtime->threads(), runtime->kernels());
   return r;
 }
 

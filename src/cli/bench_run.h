@@ -6,6 +6,7 @@
 
 #include "backends/profiling_backend.h"
 #include "core/cpu_topology.h"
+#include "core/dtype.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -22,6 +23,7 @@ struct BenchSettings {
   int64_t chunk = 512;    // prompt tokens per step
   int repeat = 3;
   bool profile = false;
+  DType kv_type = DType::kF16;
 };
 
 struct BenchResult {
@@ -32,8 +34,9 @@ struct BenchResult {
   double decode_tps = 0;   // of all sequences together
   double load_ms = 0;
   uint64_t rss_bytes = 0;
-  double read_gbs = 0;        // weights read per second while decoding
-  double read_limit_gbs = 0;  // what plain reading reaches with the same threads
+  double read_gbs = 0;                 // weights read per second while decoding
+  double read_limit_gbs = 0;           // what plain reading reaches with the same threads
+  double arithmetic_limit_tflops = 0;  // what multiplying alone reaches with them; 0: not known for the target
   // With `profile`: what the operations of all repetitions took, and the time that passed.
   OperationCosts prefill_costs, decode_costs;
   double prefill_seconds = 0, decode_seconds = 0;

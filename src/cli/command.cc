@@ -43,4 +43,13 @@ void AddComputeOptions(CLI::App* command, ComputeOptions* options) {
       ->check(CLI::IsMember({"auto", "on", "off"}));
 }
 
+void AddKvTypeOption(CLI::App* command, DType* type) {
+  command
+      ->add_option_function<std::string>(
+          "--kv-type", [type](const std::string& name) { *type = *DTypeFromName(name); },
+          "Type of the KV cache: f16, f32, or q8_0, which takes 0.56 of f16's memory and time to read")
+      ->default_str("f16")
+      ->transform(CLI::IsMember({"F16", "F32", "Q8_0"}, CLI::ignore_case));
+}
+
 }  // namespace inkstone

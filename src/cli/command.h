@@ -7,6 +7,7 @@
 #include <string>
 
 #include "core/cpu_topology.h"
+#include "core/dtype.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -23,6 +24,9 @@ struct CommonOptions {
 struct ComputeOptions : CommonOptions {
   Pinning pinning = Pinning::kAuto;
 };
+
+// Adds --kv-type.
+void AddKvTypeOption(CLI::App* command, DType* type);
 
 // Set by the subcommand that was given; main runs it.
 using CommandBody = std::function<Status()>;

@@ -21,6 +21,7 @@ struct EvalOptions : ComputeOptions {
   int64_t windows = 0;
   std::string reference_cpu;
   bool decode = false;
+  DType kv_type = DType::kF16;
 };
 
 void Declare(CLI::App* command, EvalOptions* o) {
@@ -38,6 +39,7 @@ void Declare(CLI::App* command, EvalOptions* o) {
       ->add_option("--reference-cpu", o->reference_cpu,
                    "Kernels that compute the reference; 'ref' is plain f32 arithmetic. Default: as --cpu")
       ->needs(reference);
+  AddKvTypeOption(command, &o->kv_type);
   command->add_flag("--decode", o->decode, "Compute the model as generated tokens are, not as a prompt");
   command->footer(
       "Examples:\n"
@@ -83,6 +85,7 @@ Status Run(const EvalOptions& o) {
   EvaluateOptions options;
   options.window = o.context;
   options.max_windows = o.windows;
+  options.kv_type = o.kv_type;
   options.phase = o.decode ? Phase::kDecode : Phase::kPrompt;
   INK_ASSIGN_OR_RETURN(LoadedModel model, LoadModel(path, *runtime, EvaluateLimits(options)));
   std::unique_ptr<Runtime> reference_runtime;  // where the reference asks for other kernels

@@ -80,9 +80,10 @@ Summary Summarize(const Checkpoint& checkpoint) {
   return s;
 }
 
+// 0 when the cache cannot have the type.
 uint64_t KvBytes(const ModelConfig& config, DType type, int64_t context) {
-  const KvLayout layout = config.KvLayoutFor(type);
-  return layout.page_bytes() * static_cast<uint64_t>(layout.PagesFor(context));
+  const auto layout = config.KvLayoutFor(type);
+  return layout.ok() ? layout->page_bytes() * static_cast<uint64_t>(layout->PagesFor(context)) : 0;
 }
 
 void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const InspectOptions& o) {
@@ -99,6 +100,7 @@ void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const In
   json.Field("intermediate", config.intermediate).Field("heads", config.heads).Field("kv_heads", config.kv_heads);
   json.Field("head_dim", config.head_dim).Field("vocabulary", config.vocab).Field("trained_context", config.context);
   json.Field("context", o.context).Field("kv_bytes_f16", KvBytes(config, DType::kF16, o.context));
+  json.Field("kv_bytes_q8_0", KvBytes(config, DType::kQ8_0, o.context));
   json.Key("types").BeginObject();
   for (const auto& [name, total] : s.types) {
     json.Key(name)

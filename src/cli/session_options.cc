@@ -19,9 +19,7 @@ void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
       ->add_option("--memory", options->memory,
                    "Memory that the program may take, such as 5GB; default: what is available")
       ->check(check_size);
-  command->add_option("--kv-type", options->kv_type, "Type of the KV cache: F16 or F32")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"F16", "F32"}, CLI::ignore_case));
+  AddKvTypeOption(command, &options->kv_type);
 }
 
 Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
@@ -31,7 +29,7 @@ Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
   options.cpu = o.cpu;
   options.pinning = o.pinning;
   options.context = o.context;
-  options.kv_type = *DTypeFromName(o.kv_type);
+  options.kv_type = o.kv_type;
   if (!o.memory.empty()) {
     INK_ASSIGN_OR_RETURN(options.memory_limit, ParseBytes(o.memory));
   }

@@ -11,7 +11,7 @@ namespace inkstone {
 struct SessionCommandOptions : ComputeOptions {
   int64_t context = 0;
   std::string memory;
-  std::string kv_type = "F16";
+  DType kv_type = DType::kF16;
 };
 
 void AddSessionOptions(CLI::App* command, SessionCommandOptions* options);

@@ -12,8 +12,8 @@ namespace {
 // A model with a cache of its own for one window, and the logits of one chunk.
 class WindowRunner {
  public:
-  static Result<WindowRunner> Create(LoadedModel& model, const EvaluateOptions& options, Phase phase) {
-    const KvLayout layout = model.model->config().KvLayoutFor(options.kv_type);
+  static Result<WindowRunner> Create(LoadedModel& model, const EvaluateOptions& options, DType kv_type, Phase phase) {
+    INK_ASSIGN_OR_RETURN(const KvLayout layout, model.model->config().KvLayoutFor(kv_type));
     INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*model.backend, layout, layout.PagesFor(options.window)));
     return WindowRunner(model.model.get(), std::move(pool), phase);
   }
@@ -131,10 +131,10 @@ Result<Evaluation> Evaluate(std::span<const int32_t> tokens, LoadedModel& model,
                             FunctionRef<void(int64_t, int64_t)> progress) {
   if (tokens.size() < 2 || options.window < 2)
     return InvalidArgument("the text must have at least two tokens, and a window too");
-  INK_ASSIGN_OR_RETURN(WindowRunner runner, WindowRunner::Create(model, options, options.phase));
+  INK_ASSIGN_OR_RETURN(WindowRunner runner, WindowRunner::Create(model, options, options.kv_type, options.phase));
   std::optional<WindowRunner> reference_runner;
   if (reference != nullptr) {
-    INK_ASSIGN_OR_RETURN(WindowRunner made, WindowRunner::Create(*reference, options, Phase::kPrompt));
+    INK_ASSIGN_OR_RETURN(WindowRunner made, WindowRunner::Create(*reference, options, DType::kF16, Phase::kPrompt));
     reference_runner.emplace(std::move(made));
     if (reference_runner->vocab() != runner.vocab()) {
       return InvalidArgument("the reference has " + std::to_string(reference_runner->vocab()) + " logits, the model " +

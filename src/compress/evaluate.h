@@ -12,9 +12,9 @@
 namespace inkstone {
 
 struct EvaluateOptions {
-  int64_t window = 512;     // tokens per window; windows do not overlap and share no context
-  int64_t max_windows = 0;  // 0: all whole windows (one shorter window if the text has no whole one)
-  DType kv_type = DType::kF16;
+  int64_t window = 512;          // tokens per window; windows do not overlap and share no context
+  int64_t max_windows = 0;       // 0: all whole windows (one shorter window if the text has no whole one)
+  DType kv_type = DType::kF16;   // of the model; the reference always has F16
   Phase phase = Phase::kPrompt;  // whose kernels compute the model; the reference is always computed as a prompt
 };
 

@@ -223,7 +223,7 @@ void EngineImpl::Loop() {
 Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Backend& backend,
                                                const Tokenizer& tokenizer, const EngineOptions& options) {
   INK_RETURN_IF_ERROR(CheckOptions(options, *model, tokenizer));
-  KvLayout layout = model->config().KvLayoutFor(options.kv_type);
+  INK_ASSIGN_OR_RETURN(KvLayout layout, model->config().KvLayoutFor(options.kv_type));
   layout.page_tokens = model->limits().page_tokens;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
   return std::unique_ptr<Engine>(

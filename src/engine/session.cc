@@ -109,7 +109,7 @@ Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, cons
   fitted.limits.max_sequences = options.max_sequences;
   fitted.limits.max_logit_rows = options.max_sequences;
   fitted.limits.max_context = config.context;
-  facts.kv = config.KvLayoutFor(options.kv_type);
+  INK_ASSIGN_OR_RETURN(facts.kv, config.KvLayoutFor(options.kv_type));
   facts.kv.page_tokens = fitted.limits.page_tokens;
   facts.trained_context = config.context;
   facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits);
@@ -125,9 +125,6 @@ Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, cons
 Status CheckOptions(const SessionOptions& options) {
   if (options.max_sequences < 1 || options.max_sequences > 256) {
     return InvalidArgument("sequences at once must be 1 to 256, found " + std::to_string(options.max_sequences));
-  }
-  if (options.kv_type != DType::kF16 && options.kv_type != DType::kF32) {
-    return Unimplemented("the KV cache can be F16 or F32, found " + std::string(Info(options.kv_type).name));
   }
   return Status::Ok();
 }

@@ -161,7 +161,13 @@ TEST(Session, RefusesWrongOptions) {
   EXPECT_EQ(Session::Open({.model = kModel, .cpu = "z80"}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .context = 4096}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .max_sequences = 0}).status().code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(Session::Open({.model = kModel, .kv_type = DType::kQ8_0}).status().code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(Session::Open({.model = kModel, .kv_type = DType::kQ4_0}).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST(Session, PlansTheCacheInItsType) {
+  const auto q8 = Session::Open({.model = kModel, .context = 256, .kv_type = DType::kQ8_0});
+  ASSERT_TRUE(q8.ok()) << q8.status().message();
+  EXPECT_THAT((*q8)->info().memory_report, ::testing::HasSubstr("2048 tokens in Q8_0        3.54 MB"));
 }
 
 TEST(DefaultSampling, ComesFromTheFileOrFromTheFamily) {

@@ -6,14 +6,18 @@
 #include <limits>
 
 #include "core/half.h"
+#include "core/kv_vector.h"
 #include "kernels/kernels.h"
 #include "kernels/test_tools.h"
+#include "quant/codec.h"
 
 namespace inkstone {
 namespace {
 
 using kernel_test::Buffer;
 using kernel_test::RandomFloats;
+
+const KernelTable& Reference() { return *AvailableKernels(DetectCpuFeatures()).front(); }
 
 struct Shape {
   int heads = 4;
@@ -39,29 +43,35 @@ struct Sequence {
   }
 
   void Fill(int64_t page, const std::vector<float>& values, std::vector<Buffer>* pages) {
-    const int bytes = shape.kv_type == DType::kF16 ? 2 : 4;
-    pages->emplace_back(values.size() * static_cast<size_t>(bytes));
-    for (size_t i = 0; i < values.size(); ++i) {
-      const int64_t position = page * shape.page_tokens + static_cast<int64_t>(i) / shape.head_dim % shape.page_tokens;
-      const float value = position < shape.context ? values[i] : std::numeric_limits<float>::quiet_NaN();
-      const uint16_t half = F32ToF16(value);
-      std::memcpy(pages->back().get() + i * static_cast<size_t>(bytes),
-                  bytes == 2 ? static_cast<const void*>(&half) : &value, static_cast<size_t>(bytes));
+    const auto vector_bytes = static_cast<size_t>(KvVectorBytes(shape.kv_type, shape.head_dim));
+    const int64_t vectors = static_cast<int64_t>(values.size()) / shape.head_dim;
+    pages->emplace_back(static_cast<size_t>(vectors) * vector_bytes);
+    for (int64_t i = 0; i < vectors; ++i) {
+      std::byte* out = pages->back().get() + static_cast<size_t>(i) * vector_bytes;
+      if (page * shape.page_tokens + i % shape.page_tokens < shape.context) {
+        Reference().store(values.data() + i * shape.head_dim, shape.kv_type, shape.head_dim, out);
+      } else {
+        std::memset(out, 0xff, vector_bytes);  // NaN in every type
+      }
     }
   }
 
-  double At(const std::vector<Buffer>& pages, int kv_head, int64_t position, int d) const {
-    const int64_t i =
-        (static_cast<int64_t>(kv_head) * shape.page_tokens + position % shape.page_tokens) * shape.head_dim + d;
+  // The vector of one position.
+  std::vector<float> At(const std::vector<Buffer>& pages, int kv_head, int64_t position) const {
+    const int64_t i = static_cast<int64_t>(kv_head) * shape.page_tokens + position % shape.page_tokens;
+    std::vector<float> vector(static_cast<size_t>(shape.head_dim));
     const std::byte* page = pages[static_cast<size_t>(position / shape.page_tokens)].get();
-    if (shape.kv_type == DType::kF16) {
-      uint16_t h;
-      std::memcpy(&h, page + 2 * i, 2);
-      return F16ToF32(h);
+    const std::byte* src = page + i * KvVectorBytes(shape.kv_type, shape.head_dim);
+    if (shape.kv_type != DType::kQ8_0) {
+      DecodeRow(shape.kv_type, src, shape.head_dim, vector.data());
+      return vector;
     }
-    float f;
-    std::memcpy(&f, page + 4 * i, 4);
-    return f;
+    for (int d = 0; d < shape.head_dim; ++d) {
+      float scale;
+      std::memcpy(&scale, src + shape.head_dim + d / kKvGroup * 4, 4);
+      vector[static_cast<size_t>(d)] = scale * static_cast<float>(static_cast<int8_t>(src[d]));
+    }
+    return vector;
   }
 
   Shape shape;
@@ -113,18 +123,20 @@ std::vector<double> Exact(const Sequence& s, bool rounded) {
       const float* q = s.q.data() + (t * shape.heads + h) * shape.head_dim;
       std::vector<double> weights;
       for (int64_t p = 0; p < visible; ++p) {
+        const std::vector<float> key = s.At(s.k, kv_head, p);
         double score = 0;
-        for (int d = 0; d < shape.head_dim; ++d) score += input(q[d]) * input(s.At(s.k, kv_head, p, d));
+        for (int d = 0; d < shape.head_dim; ++d) score += input(q[d]) * input(key[static_cast<size_t>(d)]);
         weights.push_back(score / std::sqrt(shape.head_dim));
       }
       const double top = *std::max_element(weights.begin(), weights.end());
       double total = 0;
       for (double& w : weights) total += w = std::exp(w - top);
-      for (int d = 0; d < shape.head_dim; ++d) {
-        double sum = 0;
-        for (int64_t p = 0; p < visible; ++p) sum += weights[static_cast<size_t>(p)] * input(s.At(s.v, kv_head, p, d));
-        out.push_back(sum / total);
+      std::vector<double> sum(static_cast<size_t>(shape.head_dim));
+      for (int64_t p = 0; p < visible; ++p) {
+        const std::vector<float> value = s.At(s.v, kv_head, p);
+        for (size_t d = 0; d < sum.size(); ++d) sum[d] += weights[static_cast<size_t>(p)] / total * input(value[d]);
       }
+      out.insert(out.end(), sum.begin(), sum.end());
     }
   }
   return out;
@@ -139,7 +151,7 @@ class AttentionTest : public ::testing::TestWithParam<Case> {
 
   // bf16 tiles also round the weights of the softmax, by up to 2^-9 of each.
   bool Tiles(const Shape& shape) const {
-    return table().target == "amx" && phase() == Phase::kPrompt && shape.kv_type == DType::kF16 &&
+    return table().target == "amx" && phase() == Phase::kPrompt && shape.kv_type != DType::kF32 &&
            shape.head_dim % 32 == 0;
   }
   void ExpectExact(const Shape& shape) { ExpectExact(Sequence(shape, 7), 3e-6); }
@@ -180,6 +192,13 @@ TEST_P(AttentionTest, FloatCache) {
   ExpectExact({.heads = 4, .kv_heads = 2, .head_dim = 80, .context = 70, .tokens = 20, .kv_type = DType::kF32});
 }
 
+TEST_P(AttentionTest, Q8Cache) {
+  for (const int head_dim : {32, 96, 128}) {
+    ExpectExact(
+        {.heads = 4, .kv_heads = 2, .head_dim = head_dim, .context = 70, .tokens = 20, .kv_type = DType::kQ8_0});
+  }
+}
+
 // One key that outweighs the others by far, first or last: the running maximum has to rescale.
 TEST_P(AttentionTest, LargeScores) {
   for (const DType type : {DType::kF32, DType::kF16}) {
@@ -202,7 +221,8 @@ TEST_P(AttentionTest, LargeScores) {
 TEST_P(AttentionTest, ChunkInvariant) {
   for (const auto& shape :
        {Shape{.heads = 8, .kv_heads = 2, .head_dim = 80, .page_tokens = 16, .context = 83, .tokens = 61},
-        Shape{.heads = 3, .kv_heads = 1, .head_dim = 64, .page_tokens = 32, .context = 283, .tokens = 261}}) {
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 64, .page_tokens = 32, .context = 283, .tokens = 261},
+        Shape{.heads = 8, .kv_heads = 2, .context = 83, .tokens = 61, .kv_type = DType::kQ8_0}}) {
     const Sequence s(shape, 5);
     const auto width = static_cast<size_t>(shape.heads * shape.head_dim);
     const auto together = Attend(table(), s, phase(), 0, shape.tokens, shape.tokens);

@@ -33,9 +33,10 @@ struct WeightView {
 
 // How activations are laid out for a product; the same packed activations serve every weight of the same format.
 enum class ActivationFormat : uint8_t {
-  kF32,   // for float weights
-  kQ8,    // symmetric int8 with one f32 scale for each 32 values (layout private to the target)
-  kBF16,  // bf16 (layout private to the target)
+  kF32,    // for float weights
+  kQ8,     // symmetric int8 with one f32 scale for each 32 values (layout private to the target)
+  kBF16,   // bf16 (layout private to the target)
+  kSplit,  // each value as the sum of two bf16, which keeps 16 bits of it (layout private to the target)
 };
 
 struct MatMulOp {
@@ -62,10 +63,11 @@ struct AttentionOp {
   int kv_heads = 0;
   int head_dim = 0;             // any multiple of 2; fast for multiples of 16
   float scale = 1.0f;           // 1 / sqrt(head_dim)
-  DType kv_type = DType::kF16;  // F32 or F16
+  DType kv_type = DType::kF16;  // IsKvType; Q8_0 only where head_dim is a multiple of 32
   bool exact = false;   // f32 arithmetic, as models with float weights are promised; else factors may be rounded
   int page_tokens = 0;  // positions per page
-  // One pointer for each page of the sequence; a page holds (kv_heads, page_tokens, head_dim) of this layer.
+  // One pointer for each page of the sequence; a page holds (kv_heads, page_tokens) vectors of this layer
+  // (kv_vector.h).
   const std::byte* const* k_pages = nullptr;
   const std::byte* const* v_pages = nullptr;
 };
@@ -89,6 +91,11 @@ struct KernelTable {
   int64_t (*row_grain)(DType weight, Phase phase);
   void (*matmul)(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
+  // Does `rounds` rounds of the multiplications that a prompt with quantized weights needs, on registers alone, and
+  // gives how many operations that was, two for each product: what bounds the prompt phase. Null: nothing worth
+  // measuring.
+  int64_t (*multiply_only)(int64_t rounds);
+
   // --- attention ----------------------------------------------------------------------------------------------
   size_t (*attention_scratch_bytes)(int heads_per_kv, int head_dim, int page_tokens);
   // For KV heads [kv_head_begin, kv_head_end) and query rows [token_begin, token_end).
@@ -104,7 +111,7 @@ struct KernelTable {
   void (*rope)(float* x, int heads, int head_dim, const float* cos, const float* sin, bool interleaved);
   // out[i] = silu(gate[i]) * up[i]; out may be gate.
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
-  // f32 -> F16 or F32 (KV cache), count values.
+  // One head's vector of `count` values to the KV cache (kv_vector.h).
   void (*store)(const float* src, DType type, int64_t count, std::byte* dst);
   // One weight row to f32 (embedding look-up), any type.
   void (*decode_row)(DType type, const std::byte* src, int64_t elements, float* dst);

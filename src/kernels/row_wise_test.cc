@@ -1,10 +1,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "core/half.h"
+#include "core/kv_vector.h"
 #include "kernels/kernels.h"
 #include "kernels/test_tools.h"
 
@@ -99,6 +103,26 @@ TEST_P(RowWiseTest, Store) {
     ASSERT_EQ(out.get()[2 * count], std::byte{0});
     table().store(x.data(), DType::kF32, count, out.get());
     ASSERT_EQ(std::memcmp(out.get(), x.data(), static_cast<size_t>(count) * 4), 0);
+  }
+}
+
+TEST_P(RowWiseTest, StoreQ8) {
+  const int64_t count = 96;
+  auto x = RandomFloats(count, 6, 100.0f);
+  std::fill_n(x.begin(), 32, 0.0f);
+  x[40] = 1e4f;
+  std::vector<std::byte> got(static_cast<size_t>(KvVectorBytes(DType::kQ8_0, count)));
+  table().store(x.data(), DType::kQ8_0, count, got.data());
+  for (int64_t i = 0; i < count; ++i) {
+    const auto group = x.begin() + i / kKvGroup * kKvGroup;
+    const float top =
+        std::accumulate(group, group + kKvGroup, 0.0f, [](float a, float b) { return std::max(a, std::fabs(b)); });
+    float scale;
+    std::memcpy(&scale, got.data() + count + i / kKvGroup * 4, 4);
+    ASSERT_EQ(scale, top / 127.0f);
+    ASSERT_NEAR(scale * static_cast<float>(static_cast<int8_t>(got[static_cast<size_t>(i)])), x[static_cast<size_t>(i)],
+                scale * 0.5001f)
+        << i;
   }
 }
 

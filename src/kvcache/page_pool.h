@@ -7,6 +7,7 @@
 
 #include "backends/backend.h"
 #include "core/dtype.h"
+#include "core/kv_vector.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -15,11 +16,11 @@ struct KvLayout {
   int layers = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  DType type = DType::kF16;  // F32 or F16
+  DType type = DType::kF16;  // IsKvType
   int page_tokens = 32;
 
-  size_t block_bytes() const {  // K or V of one layer in one page: (kv_heads, page_tokens, head_dim)
-    return static_cast<size_t>(RowBytes(type, int64_t{kv_heads} * page_tokens * head_dim));
+  size_t block_bytes() const {  // K or V of one layer in one page: (kv_heads, page_tokens) vectors
+    return static_cast<size_t>(kv_heads * page_tokens * KvVectorBytes(type, head_dim));
   }
   size_t page_bytes() const { return block_bytes() * 2 * static_cast<size_t>(layers); }
   int64_t PagesFor(int64_t tokens) const { return (tokens + page_tokens - 1) / page_tokens; }

@@ -39,7 +39,8 @@ struct ModelConfig {
   float rms_eps = 1e-6f;
   RopeConfig rope;
 
-  KvLayout KvLayoutFor(DType type) const { return {layers, kv_heads, head_dim, type}; }
+  // kInvalidArgument for a type that the cache of this model cannot have.
+  Result<KvLayout> KvLayoutFor(DType type) const;
 };
 
 // The part of a configuration that all decoder-only architectures name alike in GGUF: sizes, RoPE, context, vocabulary

@@ -55,11 +55,15 @@ Status Refuse(const MemoryFacts& facts, const MemoryPlan& plan) {
   const uint64_t fixed = plan.total() - plan.kv_bytes;
   const int64_t tokens = TokensThatFit(facts.kv, fixed, plan.available);
   if (tokens > 0) add("a context of at most " + std::to_string(tokens) + " tokens");
-  if (facts.kv.type == DType::kF32) {
-    KvLayout half = facts.kv;
-    half.type = DType::kF16;
-    const uint64_t kv = KvBytes(half, plan.context);
-    if (fixed + kv <= plan.available) add("a KV cache in F16, " + FormatBytes(kv));
+  for (const DType type : {DType::kF16, DType::kQ8_0}) {
+    KvLayout smaller = facts.kv;
+    smaller.type = type;
+    const bool possible = type != DType::kQ8_0 || smaller.head_dim % kKvGroup == 0;
+    const uint64_t kv = KvBytes(smaller, plan.context);
+    if (!possible || kv >= plan.kv_bytes || fixed + kv > plan.available) continue;
+    add("a KV cache in " + std::string(Info(type).name) + ", " + FormatBytes(kv) + " (--kv-type " +
+        std::string(Info(type).name) + ")");
+    break;
   }
   const std::string weights = SmallerWeights(facts, plan.total() - plan.weight_bytes, plan.available);
   if (!weights.empty()) add(weights);

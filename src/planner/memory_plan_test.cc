@@ -86,11 +86,16 @@ TEST(MemoryPlan, RefusalNamesTheWidestWeightTypeThatFits) {
   EXPECT_THAT(PlanMemory(facts, {}).status().message(), HasSubstr("would fit: a smaller model"));
 }
 
-TEST(MemoryPlan, RefusalOfAnF32CacheNamesF16) {
+TEST(MemoryPlan, RefusalNamesASmallerCacheType) {
   MemoryFacts facts = Qwen4B();
   facts.kv.type = DType::kF32;
   facts.available = 10 * kGB;
   EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), HasSubstr("a KV cache in F16, 1.21 GB"));
+  facts.kv.type = DType::kF16;
+  facts.available = 9 * kGB;
+  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), HasSubstr("a KV cache in Q8_0, 679 MB"));
+  facts.kv.head_dim = 120;  // not in groups of 32
+  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), Not(HasSubstr("cache in Q8_0")));
 }
 
 TEST(MemoryPlan, TheLimitOfTheWishCounts) {

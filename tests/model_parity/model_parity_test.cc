@@ -59,7 +59,7 @@ SynthOptions SynthFor(const json::object& shape, const std::string& folder) {
 std::vector<float> AllLogits(Model& model, Backend& backend, const std::vector<int32_t>& tokens, int64_t chunk,
                              Phase phase, DType kv_type = DType::kF32) {
   const int64_t vocab = model.config().vocab;
-  const KvLayout layout = model.config().KvLayoutFor(kv_type);
+  const KvLayout layout = *model.config().KvLayoutFor(kv_type);
   auto pool = PagePool::Create(backend, layout, layout.PagesFor(static_cast<int64_t>(tokens.size())));
   EXPECT_TRUE(pool.ok());
   PageTable table(&*pool);

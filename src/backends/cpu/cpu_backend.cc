@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "core/kv_vector.h"
+
 namespace inkstone {
 namespace {
 
@@ -15,8 +17,8 @@ constexpr int64_t kInlineValues = 16 * 1024;
 constexpr int64_t kAttentionRows = 64;
 // Pieces per thread of a product: enough to even out uneven cores, few enough to keep each stream of weights long.
 constexpr int64_t kPiecesPerThread = 4;
-constexpr std::array<ActivationFormat, 3> kFormats = {ActivationFormat::kF32, ActivationFormat::kQ8,
-                                                      ActivationFormat::kBF16};
+constexpr std::array<ActivationFormat, 4> kFormats = {ActivationFormat::kF32, ActivationFormat::kQ8,
+                                                      ActivationFormat::kBF16, ActivationFormat::kSplit};
 constexpr std::array<Phase, 2> kPhases = {Phase::kPrompt, Phase::kDecode};
 
 size_t RoundUp(size_t value, size_t step) { return (value + step - 1) / step * step; }
@@ -194,7 +196,7 @@ void CpuBackend::NormRope(Rows x, int head_dim, const float* norm, float eps, co
 void CpuBackend::StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences) {
   for (const SequenceRows& s : sequences) {
     const KvPages& pages = s.pages;
-    const size_t head_bytes = static_cast<size_t>(RowBytes(pages.type, pages.head_dim));
+    const size_t head_bytes = static_cast<size_t>(KvVectorBytes(pages.type, pages.head_dim));
     ForRows(s.rows, k.cols * 2, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const int64_t position = s.first_position + r;

@@ -5,7 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#include "core/half.h"
+#include "core/kv_vector.h"
+#include "kernels/q8.h"
 #include "quant/codec.h"
 
 namespace inkstone {
@@ -50,15 +51,16 @@ void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratc
   }
 }
 
-float LoadKv(DType type, const std::byte* base, int64_t index) {
-  if (type == DType::kF32) {
-    float v;
-    std::memcpy(&v, base + index * 4, sizeof(v));
-    return v;
+// Element d of a cached vector.
+float LoadKv(DType type, const std::byte* vector, int64_t d, int64_t head_dim) {
+  float value;
+  if (type != DType::kQ8_0) {
+    const auto bytes = RowBytes(type, 1);
+    DecodeRow(type, vector + d * bytes, 1, &value);
+    return value;
   }
-  uint16_t h;
-  std::memcpy(&h, base + index * 2, sizeof(h));
-  return F16ToF32(h);
+  std::memcpy(&value, vector + head_dim + d / kKvGroup * static_cast<int64_t>(sizeof(float)), sizeof(value));
+  return value * static_cast<float>(static_cast<int8_t>(vector[d]));
 }
 
 size_t AttentionScratchBytes(int, int head_dim, int) { return static_cast<size_t>(head_dim) * sizeof(double); }
@@ -70,17 +72,18 @@ void AttendOne(const AttentionOp& op, const float* q, int kv_head, int64_t last,
   double total = 0;
   for (int64_t p = 0; p <= last; ++p) {
     const int64_t page = p / op.page_tokens;
-    const int64_t at = (kv_head * static_cast<int64_t>(op.page_tokens) + p % op.page_tokens) * op.head_dim;
+    const int64_t at =
+        (kv_head * static_cast<int64_t>(op.page_tokens) + p % op.page_tokens) * KvVectorBytes(op.kv_type, op.head_dim);
     double score = 0;
     for (int d = 0; d < op.head_dim; ++d)
-      score += static_cast<double>(q[d]) * LoadKv(op.kv_type, op.k_pages[page], at + d);
+      score += static_cast<double>(q[d]) * LoadKv(op.kv_type, op.k_pages[page] + at, d, op.head_dim);
     score *= op.scale;
     const double new_max = std::max(max, score);
     const double shrink = std::exp(max - new_max);
     const double weight = std::exp(score - new_max);
     total = total * shrink + weight;
     for (int d = 0; d < op.head_dim; ++d)
-      acc[d] = acc[d] * shrink + weight * LoadKv(op.kv_type, op.v_pages[page], at + d);
+      acc[d] = acc[d] * shrink + weight * LoadKv(op.kv_type, op.v_pages[page] + at, d, op.head_dim);
     max = new_max;
   }
   for (int d = 0; d < op.head_dim; ++d) out[d] = static_cast<float>(acc[d] / total);
@@ -129,13 +132,14 @@ void SiluMul(const float* gate, const float* up, int64_t count, float* out) {
 }
 
 void Store(const float* src, DType type, int64_t count, std::byte* dst) {
-  if (type == DType::kF32) {
-    std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    const uint16_t h = F32ToF16(src[i]);
-    std::memcpy(dst + i * 2, &h, sizeof(h));
+  if (type != DType::kQ8_0) return EncodeRow(type, src, count, dst);
+  for (int64_t i = 0; i < count; i += kKvGroup) {
+    float amax = 0;
+    for (int64_t k = i; k < i + kKvGroup; ++k) amax = std::max(amax, std::fabs(src[k]));
+    const bool zero = amax < kQ8Smallest;
+    const float scale = zero ? 0.0f : amax / 127.0f, inverse = zero ? 0.0f : 127.0f / amax;
+    std::memcpy(dst + count + i / kKvGroup * static_cast<int64_t>(sizeof(float)), &scale, sizeof(scale));
+    for (int64_t k = i; k < i + kKvGroup; ++k) dst[k] = static_cast<std::byte>(std::lrint(src[k] * inverse));
   }
 }
 
@@ -150,6 +154,7 @@ const KernelTable kRefKernels = {
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,
     .matmul = MatMul,
+    .multiply_only = nullptr,
     .attention_scratch_bytes = AttentionScratchBytes,
     .attention = Attention,
     .rms_norm = RmsNorm,

@@ -1,13 +1,15 @@
 // Causal grouped-query attention over paged keys and values with a running softmax (Milakov & Gimelshein 2018; Dao et
-// al. 2022). V and the element type E as in elements.h.
+// al. 2022). V as in elements.h, the element type E as in kv_cache.h.
 //
-// A row is one query head of one token. Several rows share each page, converted once: keys transposed, so that lanes
-// are positions, and values as they are. What a row computes depends on its own positions only: pages in order, and
-// within a page positions in order.
+// A row is one query head of one token. A prompt's many rows share each page, converted once: keys transposed, so that
+// lanes are positions, and values as they are. Decoding has few rows and takes keys and values from the page as it
+// multiplies them, lanes being dimensions. What a row computes depends on its own positions and the phase only: pages
+// in order, and within a page positions in order.
 #pragma once
 
 #include "kernels/kernels.h"
 #include "kernels/simd/elements.h"
+#include "kernels/simd/kv_cache.h"
 #include "kernels/simd/matmul_common.h"
 
 namespace inkstone {
@@ -35,17 +37,21 @@ struct AttentionLayout {
   int64_t keys() const { return 0; }                                      // (head_dim, kBlock)
   int64_t values() const { return keys() + padded_dim * kBlock; }         // (page_tokens, padded_dim)
   int64_t scores() const { return values() + padded_page * padded_dim; }  // (rows, padded_page)
-  int64_t sums() const { return scores() + rows * padded_page; }          // (rows, padded_dim)
+  int64_t queries() const { return scores() + rows * padded_page; }       // (rows, padded_dim), decoding
+  int64_t sums() const { return queries() + rows * padded_dim; }          // (rows, padded_dim)
   int64_t max() const { return sums() + rows * padded_dim; }              // (rows)
   int64_t total() const { return max() + rows; }                          // (rows)
   int64_t shrink() const { return total() + rows; }                       // (rows)
   int64_t end() const { return shrink() + rows; }
 };
 
-template <class V, class E>
+template <class V, class E, Phase kPhase>
 struct Attender {
   using F = typename V::F;
-  static constexpr int kBlock = AttentionLayout<V>::kBlock;
+  static constexpr bool kDecode = kPhase == Phase::kDecode;
+  static constexpr int kBlock = kDecode ? V::kLanes : AttentionLayout<V>::kBlock;  // positions scored together
+  // Vectors of a row's sums that stay in registers while values stream by.
+  static constexpr int kColumns = kDecode && V::kLanes == 16 ? 4 : 2;
 
   const AttentionOp& op;
   AttentionLayout<V> layout;
@@ -54,6 +60,7 @@ struct Attender {
   float* keys;
   float* values;
   float* scores;
+  float* queries;
   float* sums;
   float* max;
   float* total;
@@ -67,13 +74,18 @@ struct Attender {
         keys(scratch + layout.keys()),
         values(scratch + layout.values()),
         scores(scratch + layout.scores()),
+        queries(scratch + layout.queries()),
         sums(scratch + layout.sums()),
         max(scratch + layout.max()),
         total(scratch + layout.total()),
         shrink(scratch + layout.shrink()) {}
 
   const std::byte* Entry(const std::byte* page, int64_t position) const {
-    return page + (kv_head * static_cast<int64_t>(op.page_tokens) + position) * op.head_dim * E::kBytes;
+    return page + (kv_head * static_cast<int64_t>(op.page_tokens) + position) * E::Bytes(op.head_dim);
+  }
+  void PrefetchEntry(const std::byte* page, int64_t position) const {
+    const std::byte* entry = Entry(page, position);
+    for (int64_t i = 0; i < E::Bytes(op.head_dim); i += 64) __builtin_prefetch(entry + i);
   }
 
   // Keys of positions [from, from + count) of a page, count <= kBlock, to `keys`; missing positions are zero.
@@ -83,8 +95,7 @@ struct Attender {
         F v[V::kLanes];
         for (int i = 0; i < V::kLanes; ++i) {
           const int64_t position = half * V::kLanes + i;
-          v[i] = position < count ? LoadElements<V, E>(Entry(page, from + position) + d * E::kBytes, op.head_dim - d)
-                                  : V::Zero();
+          v[i] = position < count ? E::template Load<V>(Entry(page, from + position), d, op.head_dim) : V::Zero();
         }
         V::Transpose(v);
         for (int i = 0; i < V::kLanes; ++i) V::Store(keys + (d + i) * kBlock + half * V::kLanes, v[i]);
@@ -96,13 +107,39 @@ struct Attender {
     for (int64_t p = 0; p < count; ++p) {
       const std::byte* src = Entry(page, p);
       for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
-        V::Store(values + p * layout.padded_dim + d, LoadElements<V, E>(src + d * E::kBytes, op.head_dim - d));
+        V::Store(values + p * layout.padded_dim + d, E::template Load<V>(src, d, op.head_dim));
       }
     }
   }
 
   const float* Query(int64_t token_begin, int64_t row) const {
     return op.q + (token_begin + row / group) * op.q_stride + (kv_head * group + row % group) * op.head_dim;
+  }
+
+  void CopyQuery(int64_t token_begin, int64_t row) {
+    float* out = queries + row * layout.padded_dim;
+    memset(out, 0, static_cast<size_t>(layout.padded_dim) * sizeof(float));
+    memcpy(out, Query(token_begin, row), static_cast<size_t>(op.head_dim) * sizeof(float));
+  }
+
+  // Unscaled scores of R rows with positions [from, from + count) of a page, count <= kBlock, those beyond being zero.
+  // Meanwhile touches their values in `value_page`.
+  template <int R>
+  void DotRows(const std::byte* page, const std::byte* value_page, int64_t row, int64_t from, int64_t count) {
+    F dot[R][V::kLanes];
+    for (int64_t p = 0; p < count; ++p) {
+      const std::byte* key = Entry(page, from + p);
+      PrefetchEntry(value_page, from + p);
+      F acc[R];
+      Unroll<R>([&](auto r) { acc[r] = V::Zero(); });
+      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
+        const F k = E::template Load<V>(key, d, op.head_dim);
+        Unroll<R>([&](auto r) { acc[r] = V::MulAdd(k, V::Load(queries + (row + r) * layout.padded_dim + d), acc[r]); });
+      }
+      Unroll<R>([&](auto r) { dot[r][p] = acc[r]; });
+    }
+    for (int64_t p = count; p < V::kLanes; ++p) Unroll<R>([&](auto r) { dot[r][p] = V::Zero(); });
+    Unroll<R>([&](auto r) { V::Store(scores + (row + r) * layout.padded_page + from, V::SumEach(dot[r])); });
   }
 
   // Unscaled scores of R rows with the kBlock positions in `keys`.
@@ -156,9 +193,9 @@ struct Attender {
     max[row] = new_max;
   }
 
-  // Adds n weighted values to columns [d, d + D vectors) of R rows' sums.
+  // Adds n weighted values of a page to columns [d, d + D vectors) of R rows' sums.
   template <int R, int D>
-  void SumValues(int64_t row, int64_t n, int64_t d) {
+  void SumValues(const std::byte* page, int64_t row, int64_t n, int64_t d) {
     F acc[R][D];
     const float* weight[R];
     Unroll<R>([&](auto r) {
@@ -170,7 +207,11 @@ struct Attender {
     });
     for (int64_t p = 0; p < n; ++p) {
       F v[D];
-      Unroll<D>([&](auto i) { v[i] = V::Load(values + p * layout.padded_dim + d + i * V::kLanes); });
+      Unroll<D>([&](auto i) {
+        const int64_t at = d + i * V::kLanes;
+        v[i] = kDecode ? E::template Load<V>(Entry(page, p), at, op.head_dim)
+                       : V::Load(values + p * layout.padded_dim + at);
+      });
       Unroll<R>([&](auto r) {
         const F w = V::Set(weight[r][p]);
         Unroll<D>([&](auto i) { acc[r][i] = V::MulAdd(w, v[i], acc[r][i]); });
@@ -182,11 +223,11 @@ struct Attender {
   }
 
   // Rows [row, row_end), which all see n positions of the page.
-  void SumRows(int64_t row, int64_t row_end, int64_t n) {
+  void SumRows(const std::byte* page, int64_t row, int64_t row_end, int64_t n) {
     ForTokens<kRowsTogether>(row_end - row, [&](auto r, int64_t i) {
-      int64_t d = 0;
-      for (; d + 2 * V::kLanes <= layout.padded_dim; d += 2 * V::kLanes) SumValues<r, 2>(row + i, n, d);
-      if (d < layout.padded_dim) SumValues<r, 1>(row + i, n, d);
+      ForTokens<kColumns>(layout.padded_dim / V::kLanes, [&](auto columns, int64_t column) {
+        SumValues<r, columns>(page, row + i, n, column * V::kLanes);
+      });
     });
   }
 
@@ -198,11 +239,17 @@ struct Attender {
     const int64_t first_row = blind > 0 ? blind * group : 0;
     const int64_t rows = (token_end - token_begin) * group;
     for (int64_t from = 0; from < have; from += kBlock) {
-      TransposeKeys(op.k_pages[page], from, Smaller<int64_t>(kBlock, have - from));
-      ForTokens<kRowsTogether>(rows - first_row,
-                               [&](auto r, int64_t i) { ScoreRows<r>(token_begin, first_row + i, from); });
+      const int64_t count = Smaller<int64_t>(kBlock, have - from);
+      if (!kDecode) TransposeKeys(op.k_pages[page], from, count);
+      ForTokens<kRowsTogether>(rows - first_row, [&](auto r, int64_t i) {
+        if constexpr (kDecode) {
+          DotRows<r>(op.k_pages[page], op.v_pages[page], first_row + i, from, count);
+        } else {
+          ScoreRows<r>(token_begin, first_row + i, from);
+        }
+      });
     }
-    ConvertValues(op.v_pages[page], have);
+    if (!kDecode) ConvertValues(op.v_pages[page], have);
     const auto visible = [&](int64_t row) {
       return Smaller<int64_t>(op.page_tokens, op.first_position + token_begin + row / group + 1 - base);
     };
@@ -210,7 +257,7 @@ struct Attender {
       const int64_t n = visible(row);
       int64_t end = row;
       for (; end < rows && visible(end) == n; ++end) Softmax(end, n);
-      SumRows(row, end, n);
+      SumRows(op.v_pages[page], row, end, n);
       row = end;
     }
   }
@@ -221,6 +268,7 @@ struct Attender {
     for (int64_t row = 0; row < rows; ++row) {
       max[row] = -__builtin_inff();
       total[row] = 0;
+      if (kDecode) CopyQuery(token_begin, row);
     }
     memset(sums, 0, static_cast<size_t>(rows * layout.padded_dim) * sizeof(float));
     const int64_t pages = (op.first_position + token_end + op.page_tokens - 1) / op.page_tokens;
@@ -233,26 +281,31 @@ struct Attender {
   }
 };
 
-template <class V, class E>
+template <class V, class E, Phase kPhase>
 inline void AttendHeads(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin,
                         int64_t token_end, float* scratch) {
   for (int head = kv_head_begin; head < kv_head_end; ++head) {
-    Attender<V, E> attender(op, head, scratch);
+    Attender<V, E, kPhase> attender(op, head, scratch);
     for (int64_t t = token_begin; t < token_end; t += attender.layout.tokens) {
       attender.Tokens(t, Smaller(token_end, t + attender.layout.tokens));
     }
   }
 }
 
+template <class V, Phase kPhase>
+inline void AttendPhase(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin,
+                        int64_t token_end, void* scratch) {
+  const auto attend = op.kv_type == DType::kF16   ? AttendHeads<V, KvFloat<ElementF16>, kPhase>
+                      : op.kv_type == DType::kF32 ? AttendHeads<V, KvFloat<ElementF32>, kPhase>
+                                                  : AttendHeads<V, KvQ8_0, kPhase>;
+  attend(op, kv_head_begin, kv_head_end, token_begin, token_end, static_cast<float*>(scratch));
+}
+
 template <class V>
 inline void AttendKv(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                      void* scratch) {
-  auto* floats = static_cast<float*>(scratch);
-  if (op.kv_type == DType::kF16) {
-    AttendHeads<V, ElementF16>(op, kv_head_begin, kv_head_end, token_begin, token_end, floats);
-  } else {
-    AttendHeads<V, ElementF32>(op, kv_head_begin, kv_head_end, token_begin, token_end, floats);
-  }
+  const auto attend = op.phase == Phase::kDecode ? AttendPhase<V, Phase::kDecode> : AttendPhase<V, Phase::kPrompt>;
+  attend(op, kv_head_begin, kv_head_end, token_begin, token_end, scratch);
 }
 
 template <class V>

@@ -3,6 +3,7 @@
 
 #include "core/dtype.h"
 #include "kernels/simd/elements.h"
+#include "kernels/simd/kv_cache.h"
 
 namespace inkstone {
 namespace {
@@ -87,6 +88,7 @@ inline void StoreRow(const float* src, DType type, int64_t count, std::byte* dst
     memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
     return;
   }
+  if (type == DType::kQ8_0) return KvQ8_0::Store<V>(src, count, dst);
   int64_t i = 0;
   for (; i + V::kLanes <= count; i += V::kLanes) V::StoreF16(dst + 2 * i, V::Load(src + i));
   if (i == count) return;

@@ -10,17 +10,21 @@ namespace {
 
 const KernelTable& Vectors() { return kAvx512VnniKernels; }
 
-// Float weights are promised f32 arithmetic, and few tokens are multiplied as fast as memory delivers without tiles.
-bool InTiles(ActivationFormat format) { return format == ActivationFormat::kBF16; }
+// Few tokens are multiplied as fast as memory delivers without tiles.
+bool InTiles(ActivationFormat format) {
+  return format == ActivationFormat::kBF16 || format == ActivationFormat::kSplit;
+}
+int Parts(ActivationFormat format) { return format == ActivationFormat::kSplit ? 2 : 1; }
 bool InGroups(ActivationFormat format, Phase phase, int64_t tokens) {
   return format == ActivationFormat::kQ8 && phase == Phase::kDecode && tokens > kRowTokens;
 }
 
 ActivationFormat FormatFor(DType weight, Phase phase) {
-  return phase == Phase::kPrompt && !IsFloat(weight) ? ActivationFormat::kBF16 : ActivationFormatX86(weight, phase);
+  if (phase == Phase::kDecode || weight == DType::kF32) return ActivationFormatX86(weight, phase);
+  return IsFloat(weight) ? ActivationFormat::kSplit : ActivationFormat::kBF16;
 }
 size_t PackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols) {
-  if (InTiles(format)) return amx::PackedTileBytes(tokens, cols);
+  if (InTiles(format)) return amx::PackedTileBytes(tokens, cols, Parts(format));
   const size_t vectors = PackedBytesX86(format, phase, tokens, cols);
   if (!InGroups(format, phase, tokens)) return vectors;
   const size_t groups = amx::PackedGroupBytes(tokens, cols);
@@ -28,7 +32,10 @@ size_t PackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t
 }
 void Pack(ActivationFormat format, Phase phase, const float* x, int64_t x_stride, int64_t tokens, int64_t cols,
           int64_t token_begin, int64_t token_end, void* packed) {
-  const auto pack = InTiles(format) ? amx::PackTiles : InGroups(format, phase, tokens) ? amx::PackGroups : nullptr;
+  const auto pack = format == ActivationFormat::kSplit  ? amx::PackSplitTiles
+                    : format == ActivationFormat::kBF16 ? amx::PackTiles
+                    : InGroups(format, phase, tokens)   ? amx::PackGroups
+                                                        : nullptr;
   if (pack != nullptr) return pack(x, x_stride, tokens, cols, token_begin, token_end, packed);
   PackX86(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
 }
@@ -37,8 +44,8 @@ int64_t PackGrain(ActivationFormat format, Phase phase) {
   return InGroups(format, phase, amx::kBatchTokens) ? amx::kBatchTokens : PackGrainX86(format, phase);
 }
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
-  if (IsFloat(weight)) return Vectors().matmul_scratch_bytes(weight, phase, cols);
-  return phase == Phase::kPrompt ? amx::TileScratchBytes() : amx::GroupScratchBytes();
+  if (InTiles(FormatFor(weight, phase))) return amx::TileScratchBytes();
+  return IsFloat(weight) ? Vectors().matmul_scratch_bytes(weight, phase, cols) : amx::GroupScratchBytes();
 }
 int64_t RowGrain(DType weight, Phase phase) { return Vectors().row_grain(weight, phase); }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
@@ -60,6 +67,7 @@ const KernelTable kAmxKernels = {
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,
     .matmul = MatMul,
+    .multiply_only = amx::MultiplyOnly,
     .attention_scratch_bytes = amx::AttentionScratchBytes,
     .attention = amx::Attention,
     .rms_norm = avx512vnni::RmsNorm,

@@ -9,11 +9,13 @@ extern const KernelTable kAmxKernels;
 
 namespace amx {
 
-// The prompt phase of products with quantized weights.
+// The prompt phase of products, of every type but F32. `parts`: 1 for kBF16, 2 for kSplit.
 inline constexpr int64_t kPackGrain = 32;  // tokens
-size_t PackedTileBytes(int64_t tokens, int64_t cols);
+size_t PackedTileBytes(int64_t tokens, int64_t cols, int parts);
 void PackTiles(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, int64_t token_begin, int64_t token_end,
                void* packed);
+void PackSplitTiles(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, int64_t token_begin,
+                    int64_t token_end, void* packed);
 size_t TileScratchBytes();
 void TileMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
@@ -25,8 +27,11 @@ void PackGroups(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, 
 size_t GroupScratchBytes();
 void GroupMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
+int64_t MultiplyOnly(int64_t rounds);
+
 size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens);
-// Tiles for prompts over an f16 cache whose head_dim is a multiple of 32, unless exact; else what avx512vnni does.
+// Tiles for prompts over an f16 or q8_0 cache whose head_dim is a multiple of 32, unless exact; else what avx512vnni
+// does.
 void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                void* scratch);
 

@@ -1,8 +1,9 @@
-// Prompt attention over an f16 cache: scores and weighted values as products of bf16 tiles, softmax between them in f32
-// with a running maximum (Milakov & Gimelshein 2018; Dao et al. 2022). The score matrix never exists.
+// Prompt attention over an f16 or q8_0 cache: scores and weighted values as products of bf16 tiles, softmax between
+// them in f32 with a running maximum (Milakov & Gimelshein 2018; Dao et al. 2022). The score matrix never exists.
 //
 // A row is one query head of one token; the heads that share a KV head are neighbours. Rows go through blocks of kKeys
 // positions that begin at multiples of kKeys, so what a row computes does not depend on where its chunk began.
+#include "kernels/simd/kv_cache.h"
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86_amx/amx.h"
 #include "kernels/x86_amx/tiling.h"
@@ -44,9 +45,11 @@ struct Layout {
   int64_t end() const { return maxima() + pairs * kPair * 4; }
 };
 
-__m512i HalvesToBf16(const std::byte* p) {
-  const __m512i h = _mm512_loadu_si512(p);
-  return ToBf16(_mm512_cvtph_ps(_mm512_castsi512_si256(h)), _mm512_cvtph_ps(_mm512_extracti64x4_epi64(h, 1)));
+// 32 elements of a cached vector from `step` * 32 on. E as in simd/kv_cache.h.
+template <class E>
+__m512i LoadBf16(const std::byte* vector, int step, int head_dim) {
+  return ToBf16(E::template Load<Vec>(vector, step * kStep, head_dim),
+                E::template Load<Vec>(vector, step * kStep + 16, head_dim));
 }
 
 // 2^x for x <= 0, relative error 1e-4, which is below that of the bf16 weights; 0 for kMasked.
@@ -60,6 +63,7 @@ __m512 PowerOfTwo(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
+template <class E>
 class Attender {
  public:
   Attender(const AttentionOp& op, int kv_head, std::byte* scratch)
@@ -123,7 +127,7 @@ class Attender {
   const std::byte* Entry(const std::byte* const* pages, int64_t position, int64_t positions) const {
     if (position >= positions) return nullptr;
     const int64_t slot = kv_head_ * static_cast<int64_t>(op_.page_tokens) + position % op_.page_tokens;
-    return pages[position / op_.page_tokens] + slot * op_.head_dim * 2;
+    return pages[position / op_.page_tokens] + slot * E::Bytes(op_.head_dim);
   }
 
   // Keys as B tiles: columns are positions, rows pairs of dimensions.
@@ -134,7 +138,7 @@ class Attender {
       for (int s = 0; s < layout_.steps; ++s) {
         __m512 v[kTile];
         for (int i = 0; i < kTile; ++i) {
-          v[i] = entry[i] != nullptr ? _mm512_castsi512_ps(HalvesToBf16(entry[i] + s * 64)) : Vec::Zero();
+          v[i] = entry[i] != nullptr ? _mm512_castsi512_ps(LoadBf16<E>(entry[i], s, op_.head_dim)) : Vec::Zero();
         }
         Vec::Transpose(v);
         std::byte* out = keys_ + ((first / kPair * layout_.steps + s) * 2 + first / kTile % 2) * kTileBytes;
@@ -150,8 +154,8 @@ class Attender {
       const std::byte* even = Entry(op_.v_pages, base + first, positions);
       const std::byte* odd = Entry(op_.v_pages, base + first + 1, positions);
       for (int s = 0; s < layout_.steps; ++s) {
-        const __m512i a = even != nullptr ? HalvesToBf16(even + s * 64) : _mm512_setzero_si512();
-        const __m512i b = odd != nullptr ? HalvesToBf16(odd + s * 64) : _mm512_setzero_si512();
+        const __m512i a = even != nullptr ? LoadBf16<E>(even, s, op_.head_dim) : _mm512_setzero_si512();
+        const __m512i b = odd != nullptr ? LoadBf16<E>(odd, s, op_.head_dim) : _mm512_setzero_si512();
         std::byte* out = values_ + (s * kKeyPairs + first / kPair) * 2 * kTileBytes + first / 2 % kTile * 64;
         _mm512_store_si512(out, _mm512_unpacklo_epi16(a, b));
         _mm512_store_si512(out + kTileBytes, _mm512_unpackhi_epi16(a, b));
@@ -269,7 +273,19 @@ class Attender {
 };
 
 bool UsesTiles(const AttentionOp& op) {
-  return op.phase == Phase::kPrompt && !op.exact && op.kv_type == DType::kF16 && op.head_dim % kStep == 0;
+  return op.phase == Phase::kPrompt && !op.exact && op.kv_type != DType::kF32 && op.head_dim % kStep == 0;
+}
+
+template <class E>
+void AttendHeads(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
+                 std::byte* scratch) {
+  const TileRegisters registers;
+  for (int head = kv_head_begin; head < kv_head_end; ++head) {
+    Attender<E> attender(op, head, scratch);
+    for (int64_t t = token_begin; t < token_end; t += attender.token_count()) {
+      attender.Attend(t, Smaller(token_end, t + attender.token_count()));
+    }
+  }
 }
 
 }  // namespace
@@ -285,13 +301,8 @@ size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens) {
 void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                void* scratch) {
   if (!UsesTiles(op)) return avx512vnni::Attention(op, kv_head_begin, kv_head_end, token_begin, token_end, scratch);
-  const TileRegisters registers;
-  for (int head = kv_head_begin; head < kv_head_end; ++head) {
-    Attender attender(op, head, static_cast<std::byte*>(scratch));
-    for (int64_t t = token_begin; t < token_end; t += attender.token_count()) {
-      attender.Attend(t, Smaller(token_end, t + attender.token_count()));
-    }
-  }
+  const auto attend = op.kv_type == DType::kF16 ? AttendHeads<KvFloat<ElementF16>> : AttendHeads<KvQ8_0>;
+  attend(op, kv_head_begin, kv_head_end, token_begin, token_end, static_cast<std::byte*>(scratch));
 }
 
 }  // namespace amx

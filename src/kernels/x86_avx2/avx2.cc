@@ -29,6 +29,7 @@ const KernelTable kAvx2Kernels = {
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,
     .matmul = MatMul,
+    .multiply_only = avx2::MultiplyOnly,
     .attention_scratch_bytes = avx2::AttentionScratchBytes,
     .attention = avx2::Attention,
     .rms_norm = avx2::RmsNorm,

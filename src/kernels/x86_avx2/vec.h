@@ -41,6 +41,12 @@ struct Vec {
   // The first n lanes of v, `other` elsewhere.
   static F Select(F v, F other, int n) { return _mm256_blendv_ps(other, v, _mm256_castsi256_ps(Mask(n))); }
 
+  // Lane i: the sum of v[i]'s lanes.
+  static F SumEach(const F v[kLanes]) {
+    const F low = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    const F high = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+    return Add(_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31));
+  }
   static float Sum(F v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
@@ -60,6 +66,18 @@ struct Vec {
   static void StoreF16(void* p, F v) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
+
+  static F LoadInt8(const void* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(static_cast<const __m128i*>(p))));
+  }
+  // Integral values in [-128, 127].
+  static void StoreInt8(void* p, F v) {
+    const __m256i wide = _mm256_cvtps_epi32(v);
+    const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(half, half));
+  }
+  // An f16 value in every lane.
+  static F SetF16(uint16_t h) { return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(h))); }
 
   // Lanes 2i and 2i+1 exchanged.
   static F SwapPairs(F v) { return _mm256_permute_ps(v, 0xb1); }

@@ -26,6 +26,7 @@ const KernelTable kAvx512VnniKernels = {
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,
     .matmul = MatMul,
+    .multiply_only = avx512vnni::MultiplyOnly,
     .attention_scratch_bytes = avx512vnni::AttentionScratchBytes,
     .attention = avx512vnni::Attention,
     .rms_norm = avx512vnni::RmsNorm,

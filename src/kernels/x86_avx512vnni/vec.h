@@ -41,6 +41,20 @@ struct Vec {
   // The first n lanes of v, `other` elsewhere.
   static F Select(F v, F other, int n) { return _mm512_mask_mov_ps(other, Mask(n), v); }
 
+  // Lane i: the sum of v[i]'s lanes.
+  static F SumEach(const F v[kLanes]) {
+    F a[8], b[4];
+    for (int i = 0; i < 8; ++i) {
+      a[i] = Add(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]), _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
+    }
+    for (int i = 0; i < 4; ++i) {
+      b[i] = Add(_mm512_shuffle_ps(a[2 * i], a[2 * i + 1], 0x44), _mm512_shuffle_ps(a[2 * i], a[2 * i + 1], 0xee));
+    }
+    // Now quarter q lane j of b[i] belongs to v[4i + j].
+    const F low = Add(_mm512_shuffle_f32x4(b[0], b[1], 0x88), _mm512_shuffle_f32x4(b[0], b[1], 0xdd));
+    const F high = Add(_mm512_shuffle_f32x4(b[2], b[3], 0x88), _mm512_shuffle_f32x4(b[2], b[3], 0xdd));
+    return Add(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd));
+  }
   static float Sum(F v) { return Sum8(_mm256_add_ps(Low(v), High(v))); }
   static float MaxLane(F v) {
     const __m256 half = _mm256_max_ps(Low(v), High(v));
@@ -57,6 +71,16 @@ struct Vec {
   static void StoreF16(void* p, F v) {
     _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
   }
+
+  static F LoadInt8(const void* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(static_cast<const __m128i*>(p))));
+  }
+  // Integral values in [-128, 127].
+  static void StoreInt8(void* p, F v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+  }
+  // An f16 value in every lane.
+  static F SetF16(uint16_t h) { return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(h))); }
 
   // Lanes 2i and 2i+1 exchanged.
   static F SwapPairs(F v) { return _mm512_permute_ps(v, 0xb1); }

@@ -1,7 +1,8 @@
-// How fast this machine reads memory: the bound of token generation.
+// What bounds speed on this machine: reading memory while generating, arithmetic while processing a prompt.
 #pragma once
 
 #include "core/thread_pool.h"
+#include "kernels/kernels.h"
 
 namespace inkstone {
 
@@ -9,5 +10,9 @@ namespace inkstone {
 // of several passes. Takes about half a second and up to 1 GB of memory for that time (less when less is free); 0 when
 // there is no memory for it.
 double MeasureReadLimit(ThreadPool* threads);
+
+// TFLOP/s of the target's multiplications alone (KernelTable::multiply_only) with all threads; the best of several
+// passes, a tenth of a second. 0 when the target has no such bound.
+double MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels);
 
 }  // namespace inkstone

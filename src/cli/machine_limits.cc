@@ -1,4 +1,4 @@
-#include "cli/read_limit.h"
+#include "cli/machine_limits.h"
 
 #include <algorithm>
 #include <atomic>
@@ -14,6 +14,7 @@ namespace {
 
 constexpr size_t kBufferBytes = size_t{1} << 30;
 constexpr int kPasses = 4;
+constexpr int64_t kMultiplyRounds = 200'000;
 constexpr size_t kPrefetchBytes = 4096;
 
 // Sums 64-byte lines in eight independent lanes; the compiler makes the widest loads of each clone's target of it.
@@ -52,6 +53,19 @@ double MeasureReadLimit(ThreadPool* threads) {
     best = std::max(best, static_cast<double>(bytes) * 1e-9 / elapsed.count());
   }
   return sink.load() == 0 ? 0 : best;
+}
+
+double MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels) {
+  if (kernels.multiply_only == nullptr) return 0;
+  double best = 0;
+  for (int pass = 0; pass < kPasses; ++pass) {
+    std::atomic<int64_t> operations{0};
+    const auto start = std::chrono::steady_clock::now();
+    threads->Run([&](int) { operations += kernels.multiply_only(kMultiplyRounds); });
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    best = std::max(best, static_cast<double>(operations) * 1e-12 / elapsed.count());
+  }
+  return best;
 }
 
 }  // namespace inkstone

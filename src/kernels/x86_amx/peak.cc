@@ -1,0 +1,16 @@
+#include "kernels/simd/matmul_common.h"
+#include "kernels/x86_amx/amx.h"
+#include "kernels/x86_amx/tiling.h"
+
+namespace inkstone::amx {
+
+int64_t MultiplyOnly(int64_t rounds) {
+  const TileRegisters registers;
+  ZeroSquare();
+  ZeroTile<4>();
+  ZeroTile<6>();
+  for (int64_t i = 0; i < rounds; ++i) Unroll<4>([](auto c) { MultiplyBf16<c, 4, 6>(); });
+  return rounds * 4 * kTile * kTile * kStep * 2;
+}
+
+}  // namespace inkstone::amx
