@@ -16,6 +16,9 @@ inline constexpr int kSums = kPhase == Phase::kPrompt ? 1 : kPiece / U::kGroup;
 // Tokens that the scratch memory has room for.
 template <Phase kPhase>
 inline constexpr int64_t kPanelTokens = kPhase == Phase::kPrompt ? kTokenChunk : kTokenChunk / kPieceGroups;
+// Rows that pass over a prompt's activations together: a piece of them (295 KB for 512 tokens) stays in L2 meanwhile,
+// and the sums of so many rows (512 KB) come back to it piece by piece.
+inline constexpr int64_t kPanelBlock = 256;
 
 // One piece of kRows rows, transposed: dword k of a register's lane r holds weights 4k .. 4k+3 of row r.
 template <int kRows>
@@ -40,7 +43,7 @@ struct TokenPieces {
 template <class K>
 struct alignas(64) PanelScratch {
   Panel<K::kLanes> panel[K::kPanels];
-  float sums[kTokenChunk][K::kPanelRows];
+  float sums[kPanelBlock / K::kPanelRows][kTokenChunk * K::kPanelRows];
   int8_t rows[K::kLanes][kPiece];
   float scale[K::kLanes][kPieceGroups];
   float min[K::kLanes][kPieceGroups];
@@ -94,40 +97,58 @@ inline void ReduceSums(float* sums, int64_t used) {
   }
 }
 
+// Floats between the sums that one (row, token) has.
+template <class K, Phase kPhase>
+inline constexpr int64_t kSumStride = kPanelTokens<kPhase>* K::kPanelRows;
+
+// Adds piece p of kPanelRows rows from `row` on times tokens [first, first + tokens) to their sums.
+template <class U, class K, Phase kPhase>
+inline void AddPiece(const MatMulOp& op, int64_t row, int64_t row_end, int64_t p, int64_t first, int64_t tokens,
+                     float* sums, PanelScratch<K>& s) {
+  const int64_t pieces = PieceCount(op.w.cols);
+  const int64_t stride = PieceIndex(kPhase, 0, 1, pieces, op.tokens);
+  const auto* x = static_cast<const QuantizedPiece*>(op.activations) + PieceIndex(kPhase, p, first, pieces, op.tokens);
+  const std::byte* next = op.w.data + (row + K::kPanelRows) * RowBytesOf<U>(op.w.cols);
+  for (int i = 0; i < K::kPanels; ++i) {
+    UnpackPanel<U, K>(op, row + i * K::kLanes, row_end, p, next + i * K::kLanes * kPieceBytes<U>, s, s.panel[i]);
+  }
+  ForTokens<K::kTokens>(tokens, [&](auto count, int64_t t) {
+    K::template Multiply<U, kPhase, count>(s.panel, TokenPieces<kPhase>{x + t * stride, stride},
+                                           sums + t * K::kPanelRows);
+  });
+}
+
+// Rows [row, row_end), at most kPanelBlock (kPanelRows in the decode phase).
 template <class U, class K, Phase kPhase>
 inline void PanelsTimesChunk(const MatMulOp& op, int64_t row, int64_t row_end, int64_t first, int64_t tokens,
                              PanelScratch<K>& s) {
-  constexpr int64_t kStride = kPanelTokens<kPhase> * K::kPanelRows;
-  const int64_t pieces = PieceCount(op.w.cols);
-  const int64_t piece_stride = PieceIndex(kPhase, 1, 0, pieces, op.tokens);
-  const int64_t token_stride = PieceIndex(kPhase, 0, 1, pieces, op.tokens);
-  const auto* x = static_cast<const QuantizedPiece*>(op.activations) + first * token_stride;
-  const std::byte* next = op.w.data + (row + K::kPanelRows) * RowBytesOf<U>(op.w.cols);
-  float* sums = s.sums[0];
-  for (int i = 0; i < kSums<U, kPhase>; ++i) {
-    memset(sums + i * kStride, 0, static_cast<size_t>(tokens * K::kPanelRows) * sizeof(float));
-  }
-  for (int64_t p = 0; p < pieces; ++p) {
-    for (int i = 0; i < K::kPanels; ++i) {
-      UnpackPanel<U, K>(op, row + i * K::kLanes, row_end, p, next + i * K::kLanes * kPieceBytes<U>, s, s.panel[i]);
+  constexpr int64_t kStride = kSumStride<K, kPhase>;
+  const auto for_panels = [&](auto&& body) {
+    for (int64_t r = row; r < row_end; r += K::kPanelRows) body(r, s.sums[(r - row) / K::kPanelRows]);
+  };
+  for_panels([&](int64_t, float* sums) {
+    for (int i = 0; i < kSums<U, kPhase>; ++i) {
+      memset(sums + i * kStride, 0, static_cast<size_t>(tokens * K::kPanelRows) * sizeof(float));
     }
-    ForTokens<K::kTokens>(tokens, [&](auto count, int64_t t) {
-      K::template Multiply<U, kPhase, count>(s.panel,
-                                             TokenPieces<kPhase>{x + p * piece_stride + t * token_stride, token_stride},
-                                             sums + t * K::kPanelRows);
-    });
+  });
+  for (int64_t p = 0; p < PieceCount(op.w.cols); ++p) {
+    for_panels([&](int64_t r, float* sums) { AddPiece<U, K, kPhase>(op, r, row_end, p, first, tokens, sums, s); });
   }
-  ReduceSums<kSums<U, kPhase>, kStride>(sums, tokens * K::kPanelRows);
-  WritePanel<K::kPanelRows>(op, row, Smaller<int64_t>(K::kPanelRows, row_end - row), first, tokens, sums);
+  for_panels([&](int64_t r, float* sums) {
+    ReduceSums<kSums<U, kPhase>, kStride>(sums, tokens * K::kPanelRows);
+    WritePanel<K::kPanelRows>(op, r, Smaller<int64_t>(K::kPanelRows, row_end - r), first, tokens, sums);
+  });
 }
 
 template <class U, class K, Phase kPhase>
 inline void PanelProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, PanelScratch<K>& s) {
+  constexpr int64_t kBlock = kPhase == Phase::kPrompt ? kPanelBlock : K::kPanelRows;
   memset(s.scale, 0, sizeof(s.scale));
   memset(s.min, 0, sizeof(s.min));
-  for (int64_t row = row_begin; row < row_end; row += K::kPanelRows) {
+  for (int64_t row = row_begin; row < row_end; row += kBlock) {
     for (int64_t first = 0; first < op.tokens; first += kPanelTokens<kPhase>) {
-      PanelsTimesChunk<U, K, kPhase>(op, row, row_end, first, Smaller(kPanelTokens<kPhase>, op.tokens - first), s);
+      PanelsTimesChunk<U, K, kPhase>(op, row, Smaller(row_end, row + kBlock), first,
+                                     Smaller(kPanelTokens<kPhase>, op.tokens - first), s);
     }
   }
 }
