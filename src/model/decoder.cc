@@ -49,6 +49,11 @@ Result<Projection> LoadProjection(const TensorLoader& loader, const std::string&
 
 const float* DataOrNull(const F32Vector& v) { return v.empty() ? nullptr : v.data(); }
 
+int64_t RowsWithLogits(const SequenceStep& s) {
+  if (s.logits == LogitRows::kAll) return static_cast<int64_t>(s.tokens.size());
+  return s.logits == LogitRows::kLast ? 1 : 0;
+}
+
 // A lone last row is as good as decoded whatever came before it; so are drafts to be verified.
 Phase LogitPhase(const SequenceStep& s) {
   return s.logits == LogitRows::kAll && s.phase == Phase::kPrompt ? Phase::kPrompt : Phase::kDecode;
@@ -119,7 +124,7 @@ Status Decoder::Check(std::span<const SequenceStep> sequences, size_t logits) co
         return InvalidArgument(Numbers("step: token id", token, config_.vocab - 1));
     }
     rows += count;
-    logit_rows += s.logits == LogitRows::kAll ? count : s.logits == LogitRows::kLast ? 1 : 0;
+    logit_rows += RowsWithLogits(s);
   }
   if (rows > limits_.max_step_rows) return InvalidArgument(Numbers("step: rows", rows, limits_.max_step_rows));
   if (logit_rows > limits_.max_logit_rows)
@@ -134,6 +139,7 @@ Status Decoder::Check(std::span<const SequenceStep> sequences, size_t logits) co
 }
 
 void Decoder::Begin(std::span<const SequenceStep> sequences) {
+  steps_ = sequences;
   shape_ = {};
   tokens_.clear();
   sequences_.clear();
@@ -189,8 +195,26 @@ void Decoder::Attend(int layer, const AttentionWeights& weights) {
     sequences_[i].pages.v = {page_pointers_.data() + begin + pages, pages};
   }
   backend_.StoreKv(Step(k_), Step(v_), sequences_);
+  if (layer + 1 == config_.layers) KeepRowsWithLogits();
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend_.Attention(Step(q_), config_.heads, scale, IsFloat(weights.output.dtype), sequences_, Step(a_));
+}
+
+void Decoder::KeepRowsWithLogits() {
+  shape_ = {};
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    SequenceRows& s = sequences_[i];
+    const int64_t count = RowsWithLogits(steps_[i]);
+    const int64_t dropped = s.rows - count, kept = shape_.rows();
+    for (int64_t r = 0; r < count; ++r) {
+      std::copy_n(x_.row(s.first_row + dropped + r), x_.cols, x_.row(kept + r));
+      std::copy_n(q_.row(s.first_row + dropped + r), q_.cols, q_.row(kept + r));
+    }
+    s.first_row = kept;
+    s.rows = count;
+    s.first_position += dropped;
+    (s.phase == Phase::kPrompt ? shape_.prompt_rows : shape_.decode_rows) += count;
+  }
 }
 
 void Decoder::AddAttentionOutput(const WeightView& w) {
@@ -218,7 +242,7 @@ void Decoder::Output(std::span<const SequenceStep> sequences, std::span<float> l
       const SequenceRows& s = sequences_[i];
       if (sequences[i].logits == LogitRows::kNone) continue;
       if (LogitPhase(sequences[i]) != phase) break;
-      for (int64_t r = sequences[i].logits == LogitRows::kAll ? 0 : s.rows - 1; r < s.rows; ++r) {
+      for (int64_t r = 0; r < s.rows; ++r) {
         std::copy_n(x_.row(s.first_row + r), config_.hidden, gathered_.row(count++));
       }
     }

@@ -60,8 +60,9 @@ class Decoder : public Model {
   void Norm(const F32Vector& weight);                               // n = rmsnorm(x)
   void ProjectQkv(const AttentionWeights& w);                       // q, k, v = W n (+ b)
   void RotateQk(const F32Vector& q_norm, const F32Vector& k_norm);  // per-head norm where not empty, RoPE
-  void Attend(int layer, const AttentionWeights& w);                // stores k, v; a = attention(q)
-  void AddAttentionOutput(const WeightView& w);                     // x += W a
+  // Stores k, v; a = attention(q). In the last layer only rows whose logits are asked for go on from here.
+  void Attend(int layer, const AttentionWeights& w);
+  void AddAttentionOutput(const WeightView& w);  // x += W a
   void AddGatedMlp(const WeightView& gate, const WeightView& up,
                    const WeightView& down);  // x += down(silu(gate n) * up n)
 
@@ -69,6 +70,7 @@ class Decoder : public Model {
   Status TakeWorkspace();
   Status Check(std::span<const SequenceStep> sequences, size_t logits) const;
   void Begin(std::span<const SequenceStep> sequences);
+  void KeepRowsWithLogits();  // in x and q; the others were there for their keys and values
   void Output(std::span<const SequenceStep> sequences, std::span<float> logits);
   Rows Step(Rows rows) const { return rows.Slice(0, shape_.rows()); }
 
@@ -90,6 +92,7 @@ class Decoder : public Model {
   Rows cos_, sin_;  // head_dim / 2
 
   // The current step.
+  std::span<const SequenceStep> steps_;  // of the step in progress
   StepShape shape_;
   std::vector<int32_t> tokens_;
   std::vector<SequenceRows> sequences_;
