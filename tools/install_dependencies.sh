@@ -23,7 +23,7 @@ have_browser() { command -v chromium >/dev/null || command -v google-chrome >/de
 
 main() {
   local mode=${1:?usage: tools/install_dependencies.sh run|test}
-  command -v apt-get >/dev/null || { echo "Inkstone's scripts know apt-get only; see README.md for the list of libraries." >&2; exit 1; }
+  command -v apt-get >/dev/null || { echo "Inkstone's scripts know apt-get only; install what tools/install_dependencies.sh lists, and go on with cmake." >&2; exit 1; }
   local sudo=""
   [ "$(id -u)" = 0 ] || sudo=sudo
 

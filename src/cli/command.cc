@@ -47,7 +47,7 @@ void AddKvTypeOption(CLI::App* command, DType* type) {
   command
       ->add_option_function<std::string>(
           "--kv-type", [type](const std::string& name) { *type = *DTypeFromName(name); },
-          "Type of the KV cache: f16, f32, or q8_0, which takes 0.56 of f16's memory and time to read")
+          "Type of the KV cache: f16, f32, or q8_0, which takes 0.56 of f16's memory")
       ->default_str("f16")
       ->transform(CLI::IsMember({"F16", "F32", "Q8_0"}, CLI::ignore_case));
 }

@@ -35,6 +35,18 @@ SumLines(const uint64_t* data, size_t words) {
   return sum;
 }
 
+// The most of several passes; pass() gives the work that all threads did.
+double BestPerSecond(FunctionRef<double()> pass) {
+  double best = 0;
+  for (int i = 0; i < kPasses; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const double work = pass();
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+    best = std::max(best, work / elapsed.count());
+  }
+  return best;
+}
+
 }  // namespace
 
 double MeasureReadLimit(ThreadPool* threads) {
@@ -45,27 +57,20 @@ double MeasureReadLimit(ThreadPool* threads) {
   const uint64_t* words = reinterpret_cast<const uint64_t*>(buffer->data());
   const size_t share = bytes / 8 / static_cast<size_t>(threads->size());
   std::atomic<uint64_t> sink{0};
-  double best = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const auto start = std::chrono::steady_clock::now();
+  const double best = BestPerSecond([&] {
     threads->Run([&](int t) { sink += SumLines(words + share * static_cast<size_t>(t), share); });
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(bytes) * 1e-9 / elapsed.count());
-  }
+    return static_cast<double>(bytes) * 1e-9;
+  });
   return sink.load() == 0 ? 0 : best;
 }
 
 double MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels) {
   if (kernels.multiply_only == nullptr) return 0;
-  double best = 0;
-  for (int pass = 0; pass < kPasses; ++pass) {
+  return BestPerSecond([&] {
     std::atomic<int64_t> operations{0};
-    const auto start = std::chrono::steady_clock::now();
     threads->Run([&](int) { operations += kernels.multiply_only(kMultiplyRounds); });
-    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
-    best = std::max(best, static_cast<double>(operations) * 1e-12 / elapsed.count());
-  }
-  return best;
+    return static_cast<double>(operations) * 1e-12;
+  });
 }
 
 }  // namespace inkstone

@@ -15,6 +15,10 @@ inline constexpr int kKvGroup = 32;
 inline constexpr bool IsKvType(DType type) {
   return type == DType::kF32 || type == DType::kF16 || type == DType::kQ8_0;
 }
+// Whether heads of this size can be held in a KV type.
+inline constexpr bool KvTypeFits(DType type, int64_t head_dim) {
+  return type != DType::kQ8_0 || head_dim % kKvGroup == 0;
+}
 
 inline int64_t KvVectorBytes(DType type, int64_t head_dim) {
   if (type != DType::kQ8_0) return RowBytes(type, head_dim);

@@ -92,7 +92,7 @@ Result<KvLayout> ModelConfig::KvLayoutFor(DType type) const {
   if (!IsKvType(type)) {
     return InvalidArgument("the KV cache can be F32, F16 or Q8_0, found " + std::string(Info(type).name));
   }
-  if (type == DType::kQ8_0 && head_dim % kKvGroup != 0) {
+  if (!KvTypeFits(type, head_dim)) {
     return InvalidArgument("a KV cache in Q8_0 needs heads of a multiple of " + std::to_string(kKvGroup) +
                            " dimensions, found " + std::to_string(head_dim) + "; use F16");
   }

@@ -162,7 +162,7 @@ Status Decoder::Forward(std::span<const SequenceStep> sequences, std::span<float
   Begin(sequences);
   backend_.Embed(embedding_, tokens_, Step(x_));
   for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer);
-  Output(sequences, logits);
+  Output(logits);
   return Status::Ok();
 }
 
@@ -232,16 +232,16 @@ void Decoder::AddGatedMlp(const WeightView& gate, const WeightView& up, const We
 }
 
 // Runs of rows whose logits are computed in the same phase share one product, so that each row lands at its place.
-void Decoder::Output(std::span<const SequenceStep> sequences, std::span<float> logits) {
+void Decoder::Output(std::span<float> logits) {
   int64_t done = 0;
   size_t i = 0;
-  while (i < sequences.size()) {
-    const Phase phase = LogitPhase(sequences[i]);
+  while (i < steps_.size()) {
+    const Phase phase = LogitPhase(steps_[i]);
     int64_t count = 0;
-    for (; i < sequences.size(); ++i) {
+    for (; i < steps_.size(); ++i) {
       const SequenceRows& s = sequences_[i];
-      if (sequences[i].logits == LogitRows::kNone) continue;
-      if (LogitPhase(sequences[i]) != phase) break;
+      if (steps_[i].logits == LogitRows::kNone) continue;
+      if (LogitPhase(steps_[i]) != phase) break;
       for (int64_t r = 0; r < s.rows; ++r) {
         std::copy_n(x_.row(s.first_row + r), config_.hidden, gathered_.row(count++));
       }

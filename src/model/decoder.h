@@ -71,7 +71,7 @@ class Decoder : public Model {
   Status Check(std::span<const SequenceStep> sequences, size_t logits) const;
   void Begin(std::span<const SequenceStep> sequences);
   void KeepRowsWithLogits();  // in x and q; the others were there for their keys and values
-  void Output(std::span<const SequenceStep> sequences, std::span<float> logits);
+  void Output(std::span<float> logits);
   Rows Step(Rows rows) const { return rows.Slice(0, shape_.rows()); }
 
   ModelConfig config_;
@@ -92,7 +92,7 @@ class Decoder : public Model {
   Rows cos_, sin_;  // head_dim / 2
 
   // The current step.
-  std::span<const SequenceStep> steps_;  // of the step in progress
+  std::span<const SequenceStep> steps_;
   StepShape shape_;
   std::vector<int32_t> tokens_;
   std::vector<SequenceRows> sequences_;

@@ -58,9 +58,8 @@ Status Refuse(const MemoryFacts& facts, const MemoryPlan& plan) {
   for (const DType type : {DType::kF16, DType::kQ8_0}) {
     KvLayout smaller = facts.kv;
     smaller.type = type;
-    const bool possible = type != DType::kQ8_0 || smaller.head_dim % kKvGroup == 0;
     const uint64_t kv = KvBytes(smaller, plan.context);
-    if (!possible || kv >= plan.kv_bytes || fixed + kv > plan.available) continue;
+    if (!KvTypeFits(type, smaller.head_dim) || kv >= plan.kv_bytes || fixed + kv > plan.available) continue;
     add("a KV cache in " + std::string(Info(type).name) + ", " + FormatBytes(kv) + " (--kv-type " +
         std::string(Info(type).name) + ")");
     break;

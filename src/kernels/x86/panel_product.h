@@ -5,6 +5,7 @@
 
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86/activations.h"
+#include "kernels/x86/row_product.h"
 #include "kernels/x86/unpack.h"
 
 namespace inkstone {
@@ -39,7 +40,7 @@ struct TokenPieces {
 // K, the target's part: kLanes; kPanels, panels that share a load of activations; kTokens, tokens that share a load of
 // weights; kFlipSign, whether signed weights have 128 added; Transpose(in, stride, out), kLanes dwords of each of
 // kLanes rows that lie `stride` bytes apart, to as many columns; Multiply<U, kPhase, T>, adds one piece of all panels
-// times T tokens, x_stride pieces apart, to sums (kSums, kPanelTokens, kPanelRows).
+// times the TokenPieces of T tokens to sums (kSums, kPanelTokens, kPanelRows).
 template <class K>
 struct alignas(64) PanelScratch {
   Panel<K::kLanes> panel[K::kPanels];
@@ -82,18 +83,6 @@ inline void UnpackPanel(const MatMulOp& op, int64_t row, int64_t row_end, int64_
   for (int g = 0; g < kPiece / U::kGroup; g += K::kLanes) {
     K::Transpose(s.scale[0] + g, sizeof(s.scale[0]), panel.scale[g]);
     if constexpr (U::kHasMin) K::Transpose(s.min[0] + g, sizeof(s.min[0]), panel.min[g]);
-  }
-}
-
-// Adds the upper half of the sums to the lower until one is left.
-template <int kCount, int64_t kStride>
-inline void ReduceSums(float* sums, int64_t used) {
-  for (int n = kCount / 2; n > 0; n /= 2) {
-    for (int i = 0; i < n; ++i) {
-      float* low = sums + i * kStride;
-      const float* high = low + n * kStride;
-      for (int64_t k = 0; k < used; ++k) low[k] += high[k];
-    }
   }
 }
 

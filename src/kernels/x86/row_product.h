@@ -16,6 +16,18 @@ namespace {
 // More tokens than this go through panels.
 inline constexpr int64_t kRowTokens = 3;
 
+// The end of that order: kCount sums, kStride floats apart, of each of `used` outputs to one.
+template <int kCount, int64_t kStride>
+inline void ReduceSums(float* sums, int64_t used) {
+  for (int n = kCount / 2; n > 0; n /= 2) {
+    for (int i = 0; i < n; ++i) {
+      float* low = sums + i * kStride;
+      const float* high = low + n * kStride;
+      for (int64_t k = 0; k < used; ++k) low[k] += high[k];
+    }
+  }
+}
+
 // K, the target's part: Unpacked<U>, a piece ready to be multiplied; Sum<U>, the running sums of one (row, token), with
 // Total(); Unpack<U>(row, piece, cols, Unpacked&); Dot<U>(Unpacked, QuantizedPiece, Sum&).
 template <class U, class K, int T>

@@ -3,6 +3,7 @@
 // x86/row_product.h lays down, so they have the bits that a token alone would get.
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86/activations.h"
+#include "kernels/x86/row_product.h"
 #include "kernels/x86/unpack.h"
 #include "kernels/x86_amx/amx.h"
 #include "kernels/x86_amx/tile_output.h"
@@ -74,14 +75,6 @@ void FillRow(const std::byte* row, int64_t piece, int64_t cols, int i, WeightBlo
 }
 
 // --- products -------------------------------------------------------------------------------------------------------
-
-// Adds the upper half of the sums to the lower until one is left.
-template <int kCount>
-void Reduce(float* sums) {
-  for (int n = kCount / 2 * kTileFloats; n >= kTileFloats; n /= 2) {
-    for (int i = 0; i < n; ++i) sums[i] += sums[n + i];
-  }
-}
 
 // Rows [row_begin, row_end) times one batch of tokens. Pieces of kTile rows pass three stages, which take turns group
 // by group so that the tiles multiply while vector units unpack and add.
@@ -176,7 +169,7 @@ class Stream {
 
   // Writes the sums of kTile rows.
   void Finish(int64_t row) const {
-    Reduce<kGroups>(s_.sums);
+    ReduceSums<kGroups, kTileFloats>(s_.sums, kTileFloats);
     const int64_t token = batch_ * kTile;
     WriteTile(op_, row, row_end_ - row, token, op_.tokens - token, s_.sums);
     memset(s_.sums, 0, sizeof(s_.sums));

@@ -76,8 +76,6 @@ struct Vec {
     const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(half, half));
   }
-  // An f16 value in every lane.
-  static F SetF16(uint16_t h) { return _mm256_cvtph_ps(_mm_set1_epi16(static_cast<int16_t>(h))); }
 
   // Lanes 2i and 2i+1 exchanged.
   static F SwapPairs(F v) { return _mm256_permute_ps(v, 0xb1); }

@@ -55,6 +55,12 @@ struct Vec {
     const F high = Add(_mm512_shuffle_f32x4(b[2], b[3], 0x88), _mm512_shuffle_f32x4(b[2], b[3], 0xdd));
     return Add(_mm512_shuffle_f32x4(low, high, 0x88), _mm512_shuffle_f32x4(low, high, 0xdd));
   }
+  // Of half a register.
+  static float Sum8(__m256 v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+  }
   static float Sum(F v) { return Sum8(_mm256_add_ps(Low(v), High(v))); }
   static float MaxLane(F v) {
     const __m256 half = _mm256_max_ps(Low(v), High(v));
@@ -79,8 +85,6 @@ struct Vec {
   static void StoreInt8(void* p, F v) {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
   }
-  // An f16 value in every lane.
-  static F SetF16(uint16_t h) { return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<int16_t>(h))); }
 
   // Lanes 2i and 2i+1 exchanged.
   static F SwapPairs(F v) { return _mm512_permute_ps(v, 0xb1); }
@@ -121,11 +125,6 @@ struct Vec {
   static __mmask16 Mask(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
   static __m256 Low(F v) { return _mm512_castps512_ps256(v); }
   static __m256 High(F v) { return _mm512_extractf32x8_ps(v, 1); }
-  static float Sum8(__m256 v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
-  }
 };
 
 }  // namespace
