@@ -17,12 +17,12 @@ namespace {
 // Prompt: (pieces, tokens), so that a piece of the weights streams over its tokens. Decode: (tokens, pieces).
 struct alignas(64) QuantizedPiece {
   int8_t q[kPiece];
-  float scale[kPieceBlocks];      // of each 32 values
-  float sum[kPieceBlocks];        // scale * sum of q over each 32 values
-  int32_t total[kPieceBlocks];    // sum of q over each 32 values
   float scale16[kPieceGroups];    // scale of each 16 values
   float sum16[kPieceGroups];      // scale * sum of q over each 16 values
   int32_t total16[kPieceGroups];  // sum of q over each 16 values
+  float scale[kPieceBlocks];      // of each 32 values
+  float sum[kPieceBlocks];        // scale * sum of q over each 32 values
+  int32_t total[kPieceBlocks];    // sum of q over each 32 values
 };
 
 // Of a piece's groups of kGroup values.
