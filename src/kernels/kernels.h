@@ -34,7 +34,7 @@ struct WeightView {
 // How activations are laid out for a product; the same packed activations serve every weight of the same format.
 enum class ActivationFormat : uint8_t {
   kF32,    // for float weights
-  kQ8,     // symmetric int8 with one f32 scale for each 32 values (layout private to the target)
+  kQ15,    // symmetric 15-bit integers with one f32 scale for each token (layout private to the target)
   kBF16,   // bf16 (layout private to the target)
   kSplit,  // each value as the sum of two bf16, which keeps 16 bits of it (layout private to the target)
 };

@@ -8,7 +8,7 @@
 
 #include "core/half.h"
 #include "kernels/kernels.h"
-#include "kernels/q8.h"
+#include "kernels/q15.h"
 #include "kernels/test_tools.h"
 #include "quant/codec.h"
 
@@ -59,22 +59,21 @@ void ExpectNear(const std::vector<float>& got, const std::vector<float>& want, c
 
 const KernelTable& Reference() { return *AvailableKernels(DetectCpuFeatures()).front(); }
 
-// What q8.h says becomes of the activations.
-std::vector<float> RoundToQ8(std::vector<float> x) {
-  for (size_t i = 0; i < x.size(); i += kQ8Group) {
-    const auto first = x.begin() + static_cast<std::ptrdiff_t>(i), last = first + kQ8Group;
+// What q15.h says becomes of the activations.
+std::vector<float> RoundToQ15(std::vector<float> x, int64_t cols) {
+  for (auto first = x.begin(); first != x.end(); first += cols) {
     float amax = 0;
-    std::for_each(first, last, [&](float v) { amax = std::max(amax, std::fabs(v)); });
-    const bool zero = amax < kQ8Smallest;
-    const float scale = zero ? 0.0f : amax / 127.0f, inverse = zero ? 0.0f : 127.0f / amax;
-    std::transform(first, last, first, [&](float v) { return scale * std::nearbyint(v * inverse); });
+    std::for_each(first, first + cols, [&](float v) { amax = std::max(amax, std::fabs(v)); });
+    const bool zero = amax < kQ15Smallest;
+    const float scale = zero ? 0.0f : amax / kQ15Max, inverse = zero ? 0.0f : kQ15Max / amax;
+    std::transform(first, first + cols, first, [&](float v) { return scale * std::nearbyint(v * inverse); });
   }
   return x;
 }
 
 std::vector<float> ReferenceProduct(const WeightView& w, ActivationFormat format, const std::vector<float>& x,
                                     int64_t tokens) {
-  const std::vector<float> rounded = format == ActivationFormat::kQ8 ? RoundToQ8(x) : x;
+  const std::vector<float> rounded = format == ActivationFormat::kQ15 ? RoundToQ15(x, w.cols) : x;
   return Multiply(Reference(), w, {.tokens = tokens, .x = rounded.data()});
 }
 
@@ -147,6 +146,23 @@ TEST_P(MatMulTest, AgreesWithReferenceOnExtremes) {
     }
     x[static_cast<size_t>(3 * cols + 40)] = 1e4f;  // token 3: one outlier
     ExpectRight(w.view, x, 4, 2e-5);
+  }
+}
+
+// One channel a hundred times the others must not drown them, as it would if a group of eight-bit values shared a
+// scale.
+TEST_P(MatMulTest, OutlierChannelLeavesTheOthersTheirPrecision) {
+  const int64_t rows = 9, cols = 256, tokens = 5;
+  const Weights w(type(), rows, cols, Bits::kRandom, 61);
+  auto x = RandomFloats(tokens * cols, 62);
+  for (int64_t t = 0; t < tokens; ++t) x[static_cast<size_t>(t * cols + 40)] = t % 2 == 0 ? 100.0f : -100.0f;
+  const auto got = Multiply(table(), w.view, {.phase = phase(), .tokens = tokens, .x = x.data()});
+  const auto want = Multiply(Reference(), w.view, {.tokens = tokens, .x = x.data()});
+  // At most half a step of the largest value over 2^14 for each weight; bf16 rounds values relative to themselves.
+  const auto weights = Magnitudes(w.view, std::vector<float>(x.size(), 1.0f), tokens),
+             all = Magnitudes(w.view, x, tokens);
+  for (size_t i = 0; i < got.size(); ++i) {
+    ASSERT_NEAR(got[i], want[i], 100.0 / 16384 * weights[i] + (bf16() ? 8e-3 : 1e-5) * all[i]) << i;
   }
 }
 

@@ -7,36 +7,32 @@
 #include <cstring>
 
 #include "kernels/kernels.h"
-#include "kernels/q8.h"
+#include "kernels/q15.h"
 #include "kernels/x86/unpack.h"
 
 namespace inkstone {
 namespace {
 
-// 256 consecutive values of one token, quantized as q8.h says; beyond the last column all zero.
-// Prompt: (pieces, tokens), so that a piece of the weights streams over its tokens. Decode: (tokens, pieces).
+// 256 consecutive values of one token, quantized as q15.h says; beyond the last column all zero. Each run of `run`
+// values (a target's choice) has those with even index first, then the odd ones: they meet weights whose bytes were
+// widened to 16 bits in place. Prompt: (pieces, tokens), so that a piece of the weights streams over its tokens.
+// Decode: (tokens, pieces).
 struct alignas(64) QuantizedPiece {
-  int8_t q[kPiece];
-  float scale16[kPieceGroups];    // scale of each 16 values
-  float sum16[kPieceGroups];      // scale * sum of q over each 16 values
-  int32_t total16[kPieceGroups];  // sum of q over each 16 values
-  float scale[kPieceBlocks];      // of each 32 values
-  float sum[kPieceBlocks];        // scale * sum of q over each 32 values
-  int32_t total[kPieceBlocks];    // sum of q over each 32 values
+  int16_t q[kPiece];
+  float total16[kPieceGroups];  // sum of q over each 16 values; exact
+  float total[kPieceBlocks];    // sum of q over each 32 values; exact
+  float scale;                  // of all values of the token
 };
 
 // Of a piece's groups of kGroup values.
 template <int kGroup>
-inline const float* GroupScales(const QuantizedPiece& x) {
-  return kGroup == 32 ? x.scale : x.scale16;
-}
-template <int kGroup>
-inline const float* GroupSums(const QuantizedPiece& x) {
-  return kGroup == 32 ? x.sum : x.sum16;
-}
-template <int kGroup>
-inline const int32_t* GroupTotals(const QuantizedPiece& x) {
+inline const float* GroupTotals(const QuantizedPiece& x) {
   return kGroup == 32 ? x.total : x.total16;
+}
+// Where, in a piece, value `i` of a run's even half stands; the odd half follows kRun / 2 later.
+template <int kRun>
+inline constexpr int EvenPlace(int i) {
+  return i / kRun * kRun + i % kRun / 2;
 }
 
 inline int64_t PieceCount(int64_t cols) { return (cols + kPiece - 1) / kPiece; }
@@ -50,63 +46,73 @@ inline int64_t PieceIndex(Phase phase, int64_t piece, int64_t token, int64_t pie
   return phase == Phase::kPrompt ? piece * tokens + token : token * pieces + piece;
 }
 
-inline void QuantizeBlock(const float* x, int b, QuantizedPiece& out) {
-  __m256 v[4];
-  __m256 top = _mm256_setzero_ps();
-  const __m256 sign = _mm256_set1_ps(-0.0f);
-  for (int i = 0; i < 4; ++i) {
-    v[i] = _mm256_loadu_ps(x + 8 * i);
-    top = _mm256_max_ps(top, _mm256_andnot_ps(sign, v[i]));
-  }
-  __m128 m = _mm_max_ps(_mm256_castps256_ps128(top), _mm256_extractf128_ps(top, 1));
+inline float MaxLane8(__m256 v) {
+  __m128 m = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   m = _mm_max_ps(m, _mm_movehl_ps(m, m));
-  m = _mm_max_ss(m, _mm_shuffle_ps(m, m, 1));
-  const float amax = _mm_cvtss_f32(m);
-  const bool zero = amax < kQ8Smallest;
-  const float scale = zero ? 0.0f : amax / 127.0f;
-  const __m256 inverse = _mm256_set1_ps(zero ? 0.0f : 127.0f / amax);
-  __m256i q[4];
-  for (int i = 0; i < 4; ++i) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(v[i], inverse));
-  // packs interleaves 128-bit halves; the permutation restores the order of the 32 bytes.
-  const __m256i packed = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
-  const __m256i bytes = _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-  StoreAligned(out.q + 32 * b, bytes);
-  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
-  const __m256i quads = _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
-  alignas(32) int32_t lanes[8];
-  StoreAligned(lanes, quads);
-  const int32_t low = lanes[0] + lanes[1] + lanes[2] + lanes[3];
-  const int32_t high = lanes[4] + lanes[5] + lanes[6] + lanes[7];
-  out.scale[b] = out.scale16[2 * b] = out.scale16[2 * b + 1] = scale;
-  out.sum[b] = scale * static_cast<float>(low + high);
-  out.total[b] = low + high;
-  out.total16[2 * b] = low;
-  out.total16[2 * b + 1] = high;
-  out.sum16[2 * b] = scale * static_cast<float>(low);
-  out.sum16[2 * b + 1] = scale * static_cast<float>(high);
+  return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
+}
+
+// The largest magnitude of `count` values, a multiple of 32.
+inline float Largest(const float* x, int64_t count) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  __m256 top[4] = {};
+  for (int64_t i = 0; i < count; i += 32) {
+    for (int k = 0; k < 4; ++k) top[k] = _mm256_max_ps(top[k], _mm256_andnot_ps(sign, _mm256_loadu_ps(x + i + 8 * k)));
+  }
+  return MaxLane8(_mm256_max_ps(_mm256_max_ps(top[0], top[1]), _mm256_max_ps(top[2], top[3])));
+}
+
+// Values 32 * b .. 32 * b + 31 of a piece.
+template <int kRun>
+inline void QuantizeBlock(const float* x, int b, float inverse, QuantizedPiece& out) {
+  __m256 v[4];
+  for (int i = 0; i < 4; ++i) {
+    const __m256 scaled = _mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), _mm256_set1_ps(inverse));
+    v[i] = _mm256_castsi256_ps(_mm256_cvtps_epi32(scaled));
+  }
+  // Both steps interleave 128-bit halves; the permutation restores the order.
+  const auto half = [&](auto pick) {
+    const __m256i low = _mm256_castps_si256(pick(v[0], v[1])), high = _mm256_castps_si256(pick(v[2], v[3]));
+    return _mm256_permutevar8x32_epi32(_mm256_packs_epi32(low, high), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+  };
+  const __m256i even = half([](__m256 a, __m256 c) { return _mm256_shuffle_ps(a, c, 0x88); });
+  const __m256i odd = half([](__m256 a, __m256 c) { return _mm256_shuffle_ps(a, c, 0xdd); });
+  int16_t* place = out.q + EvenPlace<kRun>(32 * b);
+  StoreAligned(place, even);
+  StoreAligned(place + kRun / 2, odd);
+  const __m256i ones = _mm256_set1_epi16(1);
+  alignas(32) int32_t fours[8];  // sums of four neighbours
+  StoreAligned(fours, _mm256_add_epi32(_mm256_madd_epi16(even, ones), _mm256_madd_epi16(odd, ones)));
+  const int32_t low = fours[0] + fours[1] + fours[2] + fours[3], high = fours[4] + fours[5] + fours[6] + fours[7];
+  out.total[b] = static_cast<float>(low + high);
+  out.total16[2 * b] = static_cast<float>(low);
+  out.total16[2 * b + 1] = static_cast<float>(high);
+}
+
+// What a token's values are multiplied with, and its inverse.
+struct TokenScale {
+  float inverse = 0.0f;
+  float scale = 0.0f;
+};
+inline TokenScale ScaleOf(const float* x, int64_t cols) {
+  const float largest = Largest(x, cols);
+  if (largest < kQ15Smallest) return {};
+  return {.inverse = static_cast<float>(kQ15Max) / largest, .scale = largest / static_cast<float>(kQ15Max)};
 }
 
 // Piece `piece` of a token's `cols` values.
-inline void QuantizePiece(const float* x, int64_t piece, int64_t cols, QuantizedPiece& out) {
-  const float zeros[kQ8Group] = {};
+template <int kRun>
+inline void QuantizePiece(const float* x, int64_t piece, int64_t cols, TokenScale scale, QuantizedPiece& out) {
+  const float zeros[32] = {};
   for (int b = 0; b < kPieceBlocks; ++b) {
-    const int64_t col = piece * kPiece + b * kQ8Group;
-    QuantizeBlock(col < cols ? x + col : zeros, b, out);
+    const int64_t col = piece * kPiece + b * 32;
+    QuantizeBlock<kRun>(col < cols ? x + col : zeros, b, scale.inverse, out);
   }
-}
-
-inline void PackQuantized(Phase phase, const float* x, int64_t x_stride, int64_t tokens, int64_t cols,
-                          int64_t token_begin, int64_t token_end, QuantizedPiece* packed) {
-  const int64_t pieces = PieceCount(cols);
-  for (int64_t t = token_begin; t < token_end; ++t) {
-    for (int64_t p = 0; p < pieces; ++p) {
-      QuantizePiece(x + t * x_stride, p, cols, packed[PieceIndex(phase, p, t, pieces, tokens)]);
-    }
-  }
+  out.scale = scale.scale;
 }
 
 inline ActivationFormat ActivationFormatX86(DType weight, Phase) {
-  return IsFloat(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ8;
+  return IsFloat(weight) ? ActivationFormat::kF32 : ActivationFormat::kQ15;
 }
 
 inline int64_t PackGrainX86(ActivationFormat, Phase) { return 1; }
@@ -116,10 +122,19 @@ inline size_t PackedBytesX86(ActivationFormat format, Phase, int64_t tokens, int
   return static_cast<size_t>(tokens * PieceCount(cols)) * sizeof(QuantizedPiece);
 }
 
+template <int kRun>
 inline void PackX86(ActivationFormat format, Phase phase, const float* x, int64_t x_stride, int64_t tokens,
                     int64_t cols, int64_t token_begin, int64_t token_end, void* packed) {
-  if (format == ActivationFormat::kQ8) {
-    PackQuantized(phase, x, x_stride, tokens, cols, token_begin, token_end, static_cast<QuantizedPiece*>(packed));
+  if (format == ActivationFormat::kQ15) {
+    auto* out = static_cast<QuantizedPiece*>(packed);
+    const int64_t pieces = PieceCount(cols);
+    for (int64_t t = token_begin; t < token_end; ++t) {
+      const float* row = x + t * x_stride;
+      const TokenScale scale = ScaleOf(row, cols);
+      for (int64_t p = 0; p < pieces; ++p) {
+        QuantizePiece<kRun>(row, p, cols, scale, out[PieceIndex(phase, p, t, pieces, tokens)]);
+      }
+    }
     return;
   }
   const int64_t pieces = PaddedCols(cols) / kFloatPad;

@@ -17,16 +17,24 @@ inline constexpr int kSums = kPhase == Phase::kPrompt ? 1 : kPiece / U::kGroup;
 // Tokens that the scratch memory has room for.
 template <Phase kPhase>
 inline constexpr int64_t kPanelTokens = kPhase == Phase::kPrompt ? kTokenChunk : kTokenChunk / kPieceGroups;
-// Rows that pass over a prompt's activations together: a piece of them (295 KB for 512 tokens) stays in L2 meanwhile,
+// Rows that pass over a prompt's activations together: a piece of them (320 KB for 512 tokens) stays in L2 meanwhile,
 // and the sums of so many rows (512 KB) come back to it piece by piece.
 inline constexpr int64_t kPanelBlock = 256;
 
-// One piece of kRows rows, transposed: dword k of a register's lane r holds weights 4k .. 4k+3 of row r.
+// One piece of kRows rows, transposed: q[2k][r] holds weights 4k and 4k+2 of row r, q[2k+1][r] weights 4k+1 and 4k+3,
+// as they mean (without a bias).
 template <int kRows>
 struct alignas(64) Panel {
-  int8_t q[kPiece / 4][kRows][4];
+  int16_t q[kPiece / 2][kRows][2];
   float scale[kPieceGroups][kRows];  // kPiece / kGroup used
   float min[kPieceGroups][kRows];    // kHasMin
+};
+
+// What of a type matters once its weights are unpacked; fewer kinds than types, so each is compiled once.
+template <int kGroupOf, bool kHasMinOf>
+struct Grouping {
+  static constexpr int kGroup = kGroupOf;
+  static constexpr bool kHasMin = kHasMinOf;
 };
 
 // One piece of several tokens.
@@ -37,10 +45,10 @@ struct TokenPieces {
   const QuantizedPiece& operator[](int t) const { return first[kPhase == Phase::kPrompt ? t : t * stride]; }
 };
 
-// K, the target's part: kLanes; kPanels, panels that share a load of activations; kTokens, tokens that share a load of
-// weights; kFlipSign, whether signed weights have 128 added; Transpose(in, stride, out), kLanes dwords of each of
-// kLanes rows that lie `stride` bytes apart, to as many columns; Multiply<U, kPhase, T>, adds one piece of all panels
-// times the TokenPieces of T tokens to sums (kSums, kPanelTokens, kPanelRows).
+// K, the target's part: kLanes; kRun, of QuantizedPiece; kPanels; kTokens, tokens that share a load of weights;
+// Transpose(in, stride, out), kLanes dwords of each of kLanes rows that lie `stride` bytes apart, to as many columns;
+// TransposeWeights<U>, the same with four weights in each dword, to twice as many columns of words; Multiply<Grouping,
+// kPhase, T>, adds one piece of all panels times the TokenPieces of T tokens to sums (kSums, kPanelTokens, kPanelRows).
 template <class K>
 struct alignas(64) PanelScratch {
   Panel<K::kLanes> panel[K::kPanels];
@@ -50,20 +58,12 @@ struct alignas(64) PanelScratch {
   float min[K::kLanes][kPieceGroups];
 };
 
-// What the unsigned weights of a panel lie above their meaning.
-template <class U, class K>
-inline constexpr int kPanelBias = K::kFlipSign&& U::kSigned ? 128 : U::kBias;
-
 // Piece p of row i of a panel to plain memory.
 template <class U, class K>
 inline void UnpackRow(const std::byte* row, int64_t p, int64_t cols, int i, PanelScratch<K>& s) {
   Piece w;
   UnpackPiece<U>(row, p, cols, w);
-  for (int b = 0; b < kPieceBlocks; ++b) {
-    const bool flip = K::kFlipSign && U::kSigned;
-    StoreAligned(s.rows[i] + 32 * b,
-                 flip ? _mm256_xor_si256(w.q[b], _mm256_set1_epi8(static_cast<char>(0x80))) : w.q[b]);
-  }
+  for (int b = 0; b < kPieceBlocks; ++b) StoreAligned(s.rows[i] + 32 * b, w.q[b]);
   for (int h = 0; h < 32 / U::kGroup; ++h) {
     _mm256_store_ps(s.scale[i] + 8 * h, w.scale[h]);
     if constexpr (U::kHasMin) _mm256_store_ps(s.min[i] + 8 * h, w.min[h]);
@@ -79,7 +79,8 @@ inline void UnpackPanel(const MatMulOp& op, int64_t row, int64_t row_end, int64_
     PrefetchAhead<kPieceBytes<U>>(next + (p * K::kPanelRows + i) * kPieceBytes<U>);
     UnpackRow<U, K>(op.w.data + Smaller(row + i, row_end - 1) * RowBytesOf<U>(op.w.cols), p, op.w.cols, i, s);
   }
-  for (int k = 0; k < kPiece / 4; k += K::kLanes) K::Transpose(s.rows[0] + 4 * k, kPiece, panel.q[k]);
+  for (int k = 0; k < kPiece / 4; k += K::kLanes)
+    K::template TransposeWeights<U>(s.rows[0] + 4 * k, kPiece, panel.q[2 * k]);
   for (int g = 0; g < kPiece / U::kGroup; g += K::kLanes) {
     K::Transpose(s.scale[0] + g, sizeof(s.scale[0]), panel.scale[g]);
     if constexpr (U::kHasMin) K::Transpose(s.min[0] + g, sizeof(s.min[0]), panel.min[g]);
@@ -102,8 +103,8 @@ inline void AddPiece(const MatMulOp& op, int64_t row, int64_t row_end, int64_t p
     UnpackPanel<U, K>(op, row + i * K::kLanes, row_end, p, next + i * K::kLanes * kPieceBytes<U>, s, s.panel[i]);
   }
   ForTokens<K::kTokens>(tokens, [&](auto count, int64_t t) {
-    K::template Multiply<U, kPhase, count>(s.panel, TokenPieces<kPhase>{x + t * stride, stride},
-                                           sums + t * K::kPanelRows);
+    K::template Multiply<Grouping<U::kGroup, U::kHasMin>, kPhase, count>(
+        s.panel, TokenPieces<kPhase>{x + t * stride, stride}, sums + t * K::kPanelRows);
   });
 }
 
@@ -123,8 +124,14 @@ inline void PanelsTimesChunk(const MatMulOp& op, int64_t row, int64_t row_end, i
   for (int64_t p = 0; p < PieceCount(op.w.cols); ++p) {
     for_panels([&](int64_t r, float* sums) { AddPiece<U, K, kPhase>(op, r, row_end, p, first, tokens, sums, s); });
   }
+  const int64_t pieces = PieceCount(op.w.cols);
+  const auto* x = static_cast<const QuantizedPiece*>(op.activations);
   for_panels([&](int64_t r, float* sums) {
     ReduceSums<kSums<U, kPhase>, kStride>(sums, tokens * K::kPanelRows);
+    for (int64_t t = 0; t < tokens; ++t) {
+      const float scale = x[PieceIndex(kPhase, 0, first + t, pieces, op.tokens)].scale;
+      for (int64_t i = 0; i < K::kPanelRows; ++i) sums[t * K::kPanelRows + i] *= scale;
+    }
     WritePanel<K::kPanelRows>(op, r, Smaller<int64_t>(K::kPanelRows, row_end - r), first, tokens, sums);
   });
 }

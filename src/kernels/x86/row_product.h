@@ -2,8 +2,9 @@
 // unpacked once for all tokens. One copy per target, as in unpack.h.
 //
 // Order of sums in the decode phase, here and in panel_product.h: within a piece each group of 32 or 16 columns gives
-// an exact integer sum; sum i of 8 or 16 takes the i-th group of one piece after another, scaled, in f32; at the end
-// the upper half of the sums is added to the lower half until one is left. So bits do not depend on the way taken.
+// an exact integer sum; sum i of 8 or 16 takes the i-th group of one piece after another, times the weights' scale, in
+// f32; at the end the upper half of the sums is added to the lower half until one is left, and that is multiplied with
+// the token's scale. So bits do not depend on the way taken.
 #pragma once
 
 #include "kernels/simd/matmul_common.h"
@@ -43,7 +44,7 @@ inline void RowsTimesTokens(const MatMulOp& op, int64_t row_begin, int64_t row_e
       K::template Unpack<U>(row, p, op.w.cols, w);
       Unroll<T>([&](auto t) { K::template Dot<U>(w, x[t * pieces + p], sum[t]); });
     }
-    Unroll<T>([&](auto t) { WriteOutput(op, r, t, sum[t].Total()); });
+    Unroll<T>([&](auto t) { WriteOutput(op, r, t, sum[t].Total() * x[t * pieces].scale); });
   }
 }
 

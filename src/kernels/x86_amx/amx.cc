@@ -16,7 +16,7 @@ bool InTiles(ActivationFormat format) {
 }
 int Parts(ActivationFormat format) { return format == ActivationFormat::kSplit ? 2 : 1; }
 bool InGroups(ActivationFormat format, Phase phase, int64_t tokens) {
-  return format == ActivationFormat::kQ8 && phase == Phase::kDecode && tokens > kRowTokens;
+  return format == ActivationFormat::kQ15 && phase == Phase::kDecode && tokens > kRowTokens;
 }
 
 ActivationFormat FormatFor(DType weight, Phase phase) {
@@ -37,7 +37,7 @@ void Pack(ActivationFormat format, Phase phase, const float* x, int64_t x_stride
                     : InGroups(format, phase, tokens)   ? amx::PackGroups
                                                         : nullptr;
   if (pack != nullptr) return pack(x, x_stride, tokens, cols, token_begin, token_end, packed);
-  PackX86(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
+  PackX86<64>(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
 }
 int64_t PackGrain(ActivationFormat format, Phase phase) {
   if (InTiles(format)) return amx::kPackGrain;

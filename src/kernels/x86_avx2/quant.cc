@@ -1,8 +1,6 @@
-// Products with block-quantized weights: int8 dot products over groups, scaled in f32.
+// Products with block-quantized weights: exact integer dot products over groups with 15-bit activations, scaled in f32.
 //
-// maddubs multiplies unsigned by signed bytes and adds pairs in 16 bits. Weights are the unsigned side; what they lie
-// above their meaning, times the sum of the group's activations, is taken off the integer sum, which is exact. Signed
-// weights lend their sign to the activations instead, as with 128 added a pair would not fit.
+// Bytes of weights become words in place: those with even index and those with odd index apart, as activations lie.
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86/activations.h"
 #include "kernels/x86/panel_product.h"
@@ -14,11 +12,17 @@
 namespace inkstone {
 namespace {
 
-// Sixteen sums of two products each. |q| <= 128 and |x| <= 127 leave a pair's sum within 16 bits.
+constexpr int kRun = 32;  // of QuantizedPiece: a register of weights
+
+// The even and the odd bytes of q in 16 bits each.
+struct Words {
+  __m256i even;
+  __m256i odd;
+};
 template <class U>
-inline __m256i Pairs(__m256i q, __m256i x) {
-  if constexpr (U::kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
-  return _mm256_maddubs_epi16(q, x);
+inline Words ToWords(__m256i q) {
+  if constexpr (U::kSigned) return {_mm256_srai_epi16(_mm256_slli_epi16(q, 8), 8), _mm256_srai_epi16(q, 8)};
+  return {_mm256_and_si256(q, _mm256_set1_epi16(255)), _mm256_srli_epi16(q, 8)};
 }
 
 // --- few tokens: lanes are groups -----------------------------------------------------------------------------------
@@ -50,7 +54,10 @@ struct RowKernel {
   static inline __m256i FourBlocks(const Piece& w, const QuantizedPiece& x, int b) {
     __m256i d[4];
     Unroll<4>([&](auto i) {
-      d[i] = _mm256_madd_epi16(Pairs<U>(w.q[b + i], LoadAligned(x.q + 32 * (b + i))), _mm256_set1_epi16(1));
+      const Words words = ToWords<U>(w.q[b + i]);
+      const int16_t* values = x.q + kRun * (b + i);
+      d[i] = _mm256_add_epi32(_mm256_madd_epi16(words.even, LoadAligned(values)),
+                              _mm256_madd_epi16(words.odd, LoadAligned(values + kRun / 2)));
     });
     return _mm256_hadd_epi32(_mm256_hadd_epi32(d[0], d[1]), _mm256_hadd_epi32(d[2], d[3]));
   }
@@ -67,15 +74,11 @@ struct RowKernel {
       dot[1] = _mm256_permutevar8x32_epi32(high, order);
     }
     Unroll<kVectors(U::kGroup)>([&](auto v) {
-      if constexpr (U::kBias != 0) {
-        const __m256i totals = LoadAligned(GroupTotals<U::kGroup>(x) + 8 * v);
-        dot[v] = _mm256_sub_epi32(dot[v], _mm256_mullo_epi32(totals, _mm256_set1_epi32(U::kBias)));
-      }
-      const __m256 scale = _mm256_mul_ps(w.scale[v], _mm256_load_ps(GroupScales<U::kGroup>(x) + 8 * v));
-      sum.sum[v] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[v]), scale, sum.sum[v]);
-      if constexpr (U::kHasMin) {
-        sum.sum[v] = _mm256_fnmadd_ps(w.min[v], _mm256_load_ps(GroupSums<U::kGroup>(x) + 8 * v), sum.sum[v]);
-      }
+      const __m256 totals = _mm256_load_ps(GroupTotals<U::kGroup>(x) + 8 * v);
+      __m256 exact = _mm256_cvtepi32_ps(dot[v]);
+      if constexpr (U::kBias != 0) exact = _mm256_fnmadd_ps(_mm256_set1_ps(U::kBias), totals, exact);
+      sum.sum[v] = _mm256_fmadd_ps(exact, w.scale[v], sum.sum[v]);
+      if constexpr (U::kHasMin) sum.sum[v] = _mm256_fnmadd_ps(w.min[v], totals, sum.sum[v]);
     });
   }
 };
@@ -87,72 +90,75 @@ struct PanelKernel {
   static constexpr int kPanels = 4;
   static constexpr int kPanelRows = kPanels * kLanes;
   static constexpr int kTokens = 4;
-  static constexpr bool kFlipSign = false;
+  static constexpr int kTogether = 2;  // panels that share a load of activations
 
-  static inline void Transpose(const void* in, int64_t stride, void* out) {
-    __m256 v[kLanes];
+  static inline void LoadTransposed(const void* in, int64_t stride, __m256 (&v)[kLanes]) {
     for (int i = 0; i < kLanes; ++i) {
       v[i] = _mm256_castsi256_ps(Load256(static_cast<const std::byte*>(in) + i * stride));
     }
     Vec::Transpose(v);
+  }
+  static inline void Transpose(const void* in, int64_t stride, void* out) {
+    __m256 v[kLanes];
+    LoadTransposed(in, stride, v);
     for (int i = 0; i < kLanes; ++i) {
       StoreAligned(static_cast<std::byte*>(out) + 32 * i, _mm256_castps_si256(v[i]));
     }
   }
-
-  template <class U, int T, class Pieces>
-  [[gnu::always_inline]] static inline void DotGroup(const Panel<kLanes>& panel, const Pieces& x, int g,
-                                                     __m256i (&dot)[T]) {
-    constexpr int kDwords = U::kGroup / 4;
-    // How many pair sums of 16 bits may be added before they overflow.
-    constexpr int kRoom = 32767 / (2 * 127 * U::kMaxAbs);
-    constexpr int kAdd = kRoom >= kDwords ? kDwords : kRoom >= 4 ? 4 : kRoom >= 2 ? 2 : 1;
-    const __m256i ones = _mm256_set1_epi16(1);
-    Unroll<T>([&](auto t) {
-      dot[t] = U::kBias == 0 ? _mm256_setzero_si256() : _mm256_set1_epi32(-U::kBias * GroupTotals<U::kGroup>(x[t])[g]);
-    });
-    Unroll<kDwords / kAdd>([&](auto outer) {
-      __m256i pairs[T];
-      Unroll<kAdd>([&](auto inner) {
-        const int k = g * kDwords + outer * kAdd + inner;
-        const __m256i w = LoadAligned(panel.q[k]);
-        Unroll<T>([&](auto t) {
-          const __m256i quad = _mm256_set1_epi32(static_cast<int>(Load32(x[t].q + 4 * k)));
-          const __m256i product = Pairs<U>(w, quad);
-          pairs[t] = inner == 0 ? product : _mm256_add_epi16(pairs[t], product);
-        });
-      });
-      Unroll<T>([&](auto t) { dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(pairs[t], ones)); });
-    });
-  }
-
-  template <class U, Phase kPhase, int T, class Pieces>
-  static inline void MultiplyPanel(const Panel<kLanes>& panel, const Pieces& x, float* sums) {
-    constexpr int kCount = kSums<U, kPhase>;
-    __m256 acc[T];
-    const auto place = [&](int g, int t) { return sums + (g % kCount * kPanelTokens<kPhase> + t) * kPanelRows; };
-    for (int g = 0; g < kPiece / U::kGroup; ++g) {
-      if (kCount > 1 || g == 0) Unroll<T>([&](auto t) { acc[t] = _mm256_load_ps(place(g, t)); });
-      __m256i dot[T];
-      DotGroup<U, T>(panel, x, g, dot);
-      const __m256 scale = _mm256_load_ps(panel.scale[g]);
-      Unroll<T>([&](auto t) {
-        const __m256 both = _mm256_mul_ps(scale, _mm256_broadcast_ss(x[t].scale + g * U::kGroup / 32));
-        acc[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), both, acc[t]);
-        if constexpr (U::kHasMin) {
-          const __m256 sum = _mm256_broadcast_ss(GroupSums<U::kGroup>(x[t]) + g);
-          acc[t] = _mm256_fnmadd_ps(_mm256_load_ps(panel.min[g]), sum, acc[t]);
-        }
-      });
-      if (kCount > 1 || g + 1 == kPiece / U::kGroup) {
-        Unroll<T>([&](auto t) { _mm256_store_ps(place(g, t), acc[t]); });
-      }
+  template <class U>
+  static inline void TransposeWeights(const void* in, int64_t stride, void* out) {
+    __m256 v[kLanes];
+    LoadTransposed(in, stride, v);
+    for (int i = 0; i < kLanes; ++i) {
+      const Words words = ToWords<U>(_mm256_castps_si256(v[i]));
+      const __m256i bias = _mm256_set1_epi16(U::kBias);
+      StoreAligned(static_cast<std::byte*>(out) + 64 * i, _mm256_sub_epi16(words.even, bias));
+      StoreAligned(static_cast<std::byte*>(out) + 64 * i + 32, _mm256_sub_epi16(words.odd, bias));
     }
   }
 
-  template <class U, Phase kPhase, int T, class Pieces>
+  // Group g of some panels times some tokens.
+  template <class G, int T, class Pieces>
+  static inline void DotGroup(const Panel<kLanes>* panel, const Pieces& x, int g, __m256i (&dot)[kTogether][T]) {
+    constexpr int kDwords = G::kGroup / 2;
+    const int first = EvenPlace<kRun>(g * G::kGroup);
+    Unroll<kDwords>([&](auto k) {
+      const int place = first + k / 2 * 2 + k % 2 * (kRun / 2);
+      __m256i w[kTogether];
+      Unroll<kTogether>([&](auto p) { w[p] = LoadAligned(panel[p].q[g * kDwords + k]); });
+      Unroll<T>([&](auto t) {
+        const __m256i pair = _mm256_set1_epi32(static_cast<int>(Load32(x[t].q + place)));
+        Unroll<kTogether>([&](auto p) {
+          const __m256i product = _mm256_madd_epi16(w[p], pair);
+          dot[p][t] = k == 0 ? product : _mm256_add_epi32(dot[p][t], product);
+        });
+      });
+    });
+  }
+
+  template <class G, Phase kPhase, int T, class Pieces>
+  [[gnu::flatten, gnu::noinline]] static void MultiplyPanels(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
+    for (int g = 0; g < kPiece / G::kGroup; ++g) {
+      __m256i dot[kTogether][T];
+      DotGroup<G, T>(panel, x, g, dot);
+      Unroll<T>([&](auto t) {
+        Unroll<kTogether>([&](auto p) {
+          float* place = sums + (g % kSums<G, kPhase> * kPanelTokens<kPhase> + t) * kPanelRows + p * kLanes;
+          __m256 acc = _mm256_load_ps(place);
+          acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[p][t]), _mm256_load_ps(panel[p].scale[g]), acc);
+          if constexpr (G::kHasMin) {
+            const __m256 total = _mm256_broadcast_ss(GroupTotals<G::kGroup>(x[t]) + g);
+            acc = _mm256_fnmadd_ps(_mm256_load_ps(panel[p].min[g]), total, acc);
+          }
+          _mm256_store_ps(place, acc);
+        });
+      });
+    }
+  }
+
+  template <class G, Phase kPhase, int T, class Pieces>
   static inline void Multiply(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
-    for (int i = 0; i < kPanels; ++i) MultiplyPanel<U, kPhase, T>(panel[i], x, sums + i * kLanes);
+    for (int i = 0; i < kPanels; i += kTogether) MultiplyPanels<G, kPhase, T>(panel + i, x, sums + i * kLanes);
   }
 };
 

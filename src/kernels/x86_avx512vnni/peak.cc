@@ -8,13 +8,13 @@ namespace inkstone::avx512vnni {
 int64_t MultiplyOnly(int64_t rounds) {
   constexpr int kSums = 12;
   __m512i sum[kSums] = {};
-  __m512i w = _mm512_set1_epi8(3), x = _mm512_set1_epi8(1);
+  __m512i w = _mm512_set1_epi16(3), x = _mm512_set1_epi16(1);
   for (int64_t i = 0; i < rounds; ++i) {
     asm volatile("" : "+v"(w), "+v"(x));
-    Unroll<kSums>([&](auto k) { sum[k] = _mm512_dpbusd_epi32(sum[k], w, x); });
+    Unroll<kSums>([&](auto k) { sum[k] = _mm512_dpwssd_epi32(sum[k], w, x); });
   }
   asm volatile("" : : "m"(sum));
-  return rounds * kSums * 64 * 2;
+  return rounds * kSums * 32 * 2;
 }
 
 }  // namespace inkstone::avx512vnni

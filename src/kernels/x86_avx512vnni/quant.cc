@@ -1,7 +1,6 @@
-// Products with block-quantized weights: int8 dot products over groups, scaled in f32.
+// Products with block-quantized weights: exact integer dot products over groups with 15-bit activations, scaled in f32.
 //
-// VNNI multiplies unsigned by signed bytes. Weights are the unsigned side; what they lie above their meaning, times the
-// sum of the group's activations, is taken off the integer sum, which is exact.
+// Bytes of weights become words in place: those with even index and those with odd index apart, as activations lie.
 #include "kernels/simd/matmul_common.h"
 #include "kernels/x86/activations.h"
 #include "kernels/x86/panel_product.h"
@@ -14,7 +13,20 @@
 namespace inkstone {
 namespace {
 
+constexpr int kRun = 64;  // of QuantizedPiece: a register of weights
+
 inline __m512i Load512(const void* p) { return _mm512_load_si512(p); }
+
+// The even and the odd bytes of q in 16 bits each.
+struct Words {
+  __m512i even;
+  __m512i odd;
+};
+template <class U>
+inline Words ToWords(__m512i q) {
+  if constexpr (U::kSigned) return {_mm512_srai_epi16(_mm512_slli_epi16(q, 8), 8), _mm512_srai_epi16(q, 8)};
+  return {_mm512_and_si512(q, _mm512_set1_epi16(255)), _mm512_srli_epi16(q, 8)};
+}
 
 // --- few tokens: lanes are groups -----------------------------------------------------------------------------------
 
@@ -29,14 +41,10 @@ struct Groups<32> {
   static F Zero() { return _mm256_setzero_ps(); }
   static F Load(const float* p) { return _mm256_load_ps(p); }
   static F Join(const __m256 (&v)[2]) { return v[0]; }
-  static F Mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F Set(float x) { return _mm256_set1_ps(x); }
   static F MulAdd(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F NegMulAdd(F a, F b, F c) { return _mm256_fnmadd_ps(a, b, c); }
   static F ToFloat(I v) { return _mm256_cvtepi32_ps(v); }
-  template <int kTimes>
-  static I TakeOff(I v, const int32_t* totals) {
-    return _mm256_sub_epi32(v, _mm256_mullo_epi32(LoadAligned(totals), _mm256_set1_epi32(kTimes)));
-  }
   // `quarters`: in quarter q lane j, what quarter q of register j added up to.
   static I Sums(__m512i quarters) {
     const __m256i low = _mm512_castsi512_si256(quarters), high = _mm512_extracti64x4_epi64(quarters, 1);
@@ -54,14 +62,10 @@ struct Groups<16> {
   static F Zero() { return _mm512_setzero_ps(); }
   static F Load(const float* p) { return _mm512_load_ps(p); }
   static F Join(const __m256 (&v)[2]) { return _mm512_insertf32x8(_mm512_castps256_ps512(v[0]), v[1], 1); }
-  static F Mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F Set(float x) { return _mm512_set1_ps(x); }
   static F MulAdd(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F NegMulAdd(F a, F b, F c) { return _mm512_fnmadd_ps(a, b, c); }
   static F ToFloat(I v) { return _mm512_cvtepi32_ps(v); }
-  template <int kTimes>
-  static I TakeOff(I v, const int32_t* totals) {
-    return _mm512_sub_epi32(v, _mm512_mullo_epi32(Load512(totals), _mm512_set1_epi32(kTimes)));
-  }
   static I Sums(__m512i quarters) {
     return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), quarters);
   }
@@ -95,9 +99,6 @@ struct RowKernel {
       Wide<U>::Weights(b, w.q);
       U::Scales(b, p);
     });
-    if constexpr (U::kSigned) {
-      Unroll<kQuarters>([&](auto j) { w.q[j] = _mm512_xor_si512(w.q[j], _mm512_set1_epi8(static_cast<char>(0x80))); });
-    }
     w.scale = Groups<U::kGroup>::Join(p.scale);
     if constexpr (U::kHasMin) w.min = Groups<U::kGroup>::Join(p.min);
   }
@@ -106,15 +107,18 @@ struct RowKernel {
   static inline void Dot(const Unpacked<U>& w, const QuantizedPiece& x, Sum<U>& sum) {
     using G = Groups<U::kGroup>;
     __m512i d[kQuarters];
-    Unroll<kQuarters>(
-        [&](auto j) { d[j] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w.q[j], Load512(x.q + 64 * j)); });
+    Unroll<kQuarters>([&](auto j) {
+      const Words words = ToWords<U>(w.q[j]);
+      const __m512i even = _mm512_dpwssd_epi32(_mm512_setzero_si512(), words.even, Load512(x.q + kRun * j));
+      d[j] = _mm512_dpwssd_epi32(even, words.odd, Load512(x.q + kRun * j + kRun / 2));
+    });
     const __m512i d01 = AddPairs(d[0], d[1]), d23 = AddPairs(d[2], d[3]);
-    typename G::I dot = G::Sums(_mm512_add_epi32(_mm512_unpacklo_epi64(d01, d23), _mm512_unpackhi_epi64(d01, d23)));
-    constexpr int kAbove = U::kSigned ? 128 : U::kBias;
-    if constexpr (kAbove != 0) dot = G::template TakeOff<kAbove>(dot, GroupTotals<U::kGroup>(x));
-    const typename G::F scale = G::Mul(w.scale, G::Load(GroupScales<U::kGroup>(x)));
-    sum.sum = G::MulAdd(G::ToFloat(dot), scale, sum.sum);
-    if constexpr (U::kHasMin) sum.sum = G::NegMulAdd(w.min, G::Load(GroupSums<U::kGroup>(x)), sum.sum);
+    const __m512i quarters = _mm512_add_epi32(_mm512_unpacklo_epi64(d01, d23), _mm512_unpackhi_epi64(d01, d23));
+    const typename G::F totals = G::Load(GroupTotals<U::kGroup>(x));
+    typename G::F exact = G::ToFloat(G::Sums(quarters));
+    if constexpr (U::kBias != 0) exact = G::NegMulAdd(G::Set(U::kBias), totals, exact);
+    sum.sum = G::MulAdd(exact, w.scale, sum.sum);
+    if constexpr (U::kHasMin) sum.sum = G::NegMulAdd(w.min, totals, sum.sum);
   }
 };
 
@@ -124,64 +128,66 @@ struct PanelKernel {
   static constexpr int kLanes = 16;
   static constexpr int kPanels = 2;
   static constexpr int kPanelRows = kPanels * kLanes;
-  static constexpr int kTokens = 4;
-  static constexpr bool kFlipSign = true;
+  static constexpr int kTokens = 8;
 
-  static inline void Transpose(const void* in, int64_t stride, void* out) {
-    __m512 v[kLanes];
+  static inline void LoadTransposed(const void* in, int64_t stride, __m512 (&v)[kLanes]) {
     for (int i = 0; i < kLanes; ++i) {
       v[i] = _mm512_castsi512_ps(_mm512_loadu_si512(static_cast<const std::byte*>(in) + i * stride));
     }
     Vec::Transpose(v);
+  }
+  static inline void Transpose(const void* in, int64_t stride, void* out) {
+    __m512 v[kLanes];
+    LoadTransposed(in, stride, v);
     for (int i = 0; i < kLanes; ++i) {
       _mm512_store_si512(static_cast<std::byte*>(out) + 64 * i, _mm512_castps_si512(v[i]));
     }
   }
+  template <class U>
+  static inline void TransposeWeights(const void* in, int64_t stride, void* out) {
+    __m512 v[kLanes];
+    LoadTransposed(in, stride, v);
+    for (int i = 0; i < kLanes; ++i) {
+      const Words words = ToWords<U>(_mm512_castps_si512(v[i]));
+      const __m512i bias = _mm512_set1_epi16(U::kBias);
+      _mm512_store_si512(static_cast<std::byte*>(out) + 128 * i, _mm512_sub_epi16(words.even, bias));
+      _mm512_store_si512(static_cast<std::byte*>(out) + 128 * i + 64, _mm512_sub_epi16(words.odd, bias));
+    }
+  }
 
-  template <class U, int T, class Pieces>
+  template <class G, int T, class Pieces>
   static inline void DotGroup(const Panel<kLanes>* panel, const Pieces& x, int g, __m512i (&dot)[kPanels][T]) {
-    constexpr int kDwords = U::kGroup / 4;
-    constexpr int kAbove = kPanelBias<U, PanelKernel>;
-    Unroll<T>([&](auto t) {
-      const __m512i start =
-          kAbove == 0 ? _mm512_setzero_si512() : _mm512_set1_epi32(-kAbove * GroupTotals<U::kGroup>(x[t])[g]);
-      Unroll<kPanels>([&](auto p) { dot[p][t] = start; });
-    });
-    Unroll<kDwords>([&](auto step) {
-      const int k = g * kDwords + step;
+    constexpr int kDwords = G::kGroup / 2;
+    const int first = EvenPlace<kRun>(g * G::kGroup);
+    Unroll<T>([&](auto t) { Unroll<kPanels>([&](auto p) { dot[p][t] = _mm512_setzero_si512(); }); });
+    Unroll<kDwords>([&](auto k) {
+      const int place = first + k / 2 * 2 + k % 2 * (kRun / 2);
       __m512i w[kPanels];
-      Unroll<kPanels>([&](auto p) { w[p] = Load512(panel[p].q[k]); });
+      Unroll<kPanels>([&](auto p) { w[p] = Load512(panel[p].q[g * kDwords + k]); });
       Unroll<T>([&](auto t) {
-        const __m512i v = _mm512_set1_epi32(static_cast<int>(Load32(x[t].q + 4 * k)));
-        Unroll<kPanels>([&](auto p) { dot[p][t] = _mm512_dpbusd_epi32(dot[p][t], w[p], v); });
+        const __m512i pair = _mm512_set1_epi32(static_cast<int>(Load32(x[t].q + place)));
+        Unroll<kPanels>([&](auto p) { dot[p][t] = _mm512_dpwssd_epi32(dot[p][t], w[p], pair); });
       });
     });
   }
 
-  template <class U, Phase kPhase, int T, class Pieces>
-  static inline void Multiply(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
-    constexpr int kCount = kSums<U, kPhase>;
-    __m512 acc[kPanels][T];
-    const auto each = [&](auto&& body) { Unroll<T>([&](auto t) { Unroll<kPanels>([&](auto p) { body(p, t); }); }); };
-    const auto place = [&](int g, int p, int t) {
-      return sums + (g % kCount * kPanelTokens<kPhase> + t) * kPanelRows + p * kLanes;
-    };
-    for (int g = 0; g < kPiece / U::kGroup; ++g) {
-      if (kCount > 1 || g == 0) each([&](auto p, auto t) { acc[p][t] = _mm512_load_ps(place(g, p, t)); });
+  template <class G, Phase kPhase, int T, class Pieces>
+  [[gnu::flatten, gnu::noinline]] static void Multiply(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
+    for (int g = 0; g < kPiece / G::kGroup; ++g) {
       __m512i dot[kPanels][T];
-      DotGroup<U, T>(panel, x, g, dot);
-      each([&](auto p, auto t) {
-        const __m512 scale = _mm512_set1_ps(GroupScales<32>(x[t])[g * U::kGroup / 32]);
-        const __m512 both = _mm512_mul_ps(scale, _mm512_load_ps(panel[p].scale[g]));
-        acc[p][t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[p][t]), both, acc[p][t]);
-        if constexpr (U::kHasMin) {
-          const __m512 sum = _mm512_set1_ps(GroupSums<U::kGroup>(x[t])[g]);
-          acc[p][t] = _mm512_fnmadd_ps(_mm512_load_ps(panel[p].min[g]), sum, acc[p][t]);
-        }
+      DotGroup<G, T>(panel, x, g, dot);
+      Unroll<T>([&](auto t) {
+        Unroll<kPanels>([&](auto p) {
+          float* place = sums + (g % kSums<G, kPhase> * kPanelTokens<kPhase> + t) * kPanelRows + p * kLanes;
+          __m512 acc = _mm512_load_ps(place);
+          acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[p][t]), _mm512_load_ps(panel[p].scale[g]), acc);
+          if constexpr (G::kHasMin) {
+            const __m512 total = _mm512_set1_ps(GroupTotals<G::kGroup>(x[t])[g]);
+            acc = _mm512_fnmadd_ps(_mm512_load_ps(panel[p].min[g]), total, acc);
+          }
+          _mm512_store_ps(place, acc);
+        });
       });
-      if (kCount > 1 || g + 1 == kPiece / U::kGroup) {
-        each([&](auto p, auto t) { _mm512_store_ps(place(g, p, t), acc[p][t]); });
-      }
     }
   }
 };
