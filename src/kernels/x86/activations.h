@@ -148,10 +148,10 @@ inline void PackX86(ActivationFormat format, Phase phase, const float* x, int64_
   }
 }
 
-// Touches [p, p + bytes) ahead of its use.
-template <int64_t kBytes>
+// Touches [p, p + bytes) ahead of its use, to the cache of a level.
+template <int64_t kBytes, int kLevel = 1>
 inline void PrefetchAhead(const std::byte* p) {
-  for (int64_t i = 0; i < kBytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T0);
+  for (int64_t i = 0; i < kBytes; i += 64) __builtin_prefetch(p + i, 0, 4 - kLevel);
 }
 // A single stream per thread with software prefetch this far ahead reads fastest (docs of the kernels' benchmark).
 inline constexpr int64_t kPrefetchDistance = 4096;

@@ -102,6 +102,7 @@ struct Chunk {
   static constexpr int kGroups = kPiece / U::kGroup;
   static constexpr int kQuarterGroups = kGroups / kQuarters;
   static constexpr int kRowsAtATime = kTile / kQuarterGroups;
+  static constexpr int kStepRows = kTile / kGroups;  // whose pieces a step takes from memory, on average
   using Block = typename U::Block;
 
   const std::byte* rows;  // first piece of the first row
@@ -175,12 +176,24 @@ struct Chunk {
     Unroll<kTile>([&](auto r) { _mm512_store_ps(s->sums[group] + r * kTile, acc[r]); });
   }
 
+  // Every step touches as much of what is read later as it takes itself, so that memory delivers evenly: the rows after
+  // these in the order of the file, to L2, and the next chunk of these rows, to L1.
+  [[gnu::always_inline]] inline void PrefetchStep(int group, int p) const {
+    if (next != nullptr) {
+      PrefetchAhead<kStepRows * kPieceBytes<U>, 2>(next + (group * pieces + p) * kStepRows * kPieceBytes<U>);
+    }
+    Unroll<kStepRows>([&](auto i) {
+      PrefetchAhead<kPieceBytes<U>>(rows + (group * kStepRows + i) * stride + (pieces + p) * kPieceBytes<U>);
+    });
+  }
+
   // One step of group g of a quarter. Tiles are stored a step after they were multiplied, by when they are ready.
   template <int kQuarter, int kSet>
   [[gnu::always_inline]] inline void Step(int g, int p, __m512 (&acc)[kTile]) const {
     const int group = kQuarter * kQuarterGroups + g;
     Multiply<kQuarter, kSet>(g, p);
     if (p > 0) Store<1 - kSet>(group, p - 1);
+    PrefetchStep(group, p);
     if constexpr (kQuarter + 1 < kQuarters) FillRows<kQuarter + 1, kRowsAtATime>(p, g * kRowsAtATime);
     if (kQuarter > 0 || group > 0) Add(group - 1, p, acc);
   }
@@ -198,18 +211,22 @@ struct Chunk {
     if (group > 0) StoreSums(group - 1, acc);
   }
 
+  template <int kQuarter>
+  [[gnu::always_inline]] inline void Quarter() const {
+    for (int g = 0; g < kQuarterGroups; ++g) Group<kQuarter>(g);
+  }
+
   void Run() const {
+    static_assert(kQuarters == 4);
     const Chunk local = *this;
     local.FillScales();
     for (int p = 0; p < pieces; ++p) {
-      for (int i = 0; i < kTile; i += 2) {
-        local.template FillRows<0, 2>(p, i);
-        if (next != nullptr) PrefetchAhead<2 * kPieceBytes<U>>(next + (p * kTile + i) * kPieceBytes<U>);
-      }
+      for (int i = 0; i < kTile; i += 2) local.template FillRows<0, 2>(p, i);
     }
-    Unroll<kQuarters>([&](auto j) {
-      for (int g = 0; g < kQuarterGroups; ++g) local.template Group<j>(g);
-    });
+    local.template Quarter<0>();
+    local.template Quarter<1>();
+    local.template Quarter<2>();
+    local.template Quarter<3>();
     __m512 acc[kTile];
     local.LoadSums(kGroups - 1, acc);
     for (int p = 0; p < pieces; ++p) local.Add(kGroups - 1, p, acc);
