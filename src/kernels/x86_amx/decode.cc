@@ -118,7 +118,7 @@ struct Chunk {
     for (int i = 0; i < kTile; ++i) {
       for (int p = 0; p < pieces; ++p) {
         Piece scales;
-        U::Scales(At(i, p), scales);
+        Wide<U>::Scales(At(i, p), scales);
         for (int h = 0; h < 32 / U::kGroup; ++h) {
           _mm256_store_ps(s->scale[i] + p * kGroups + 8 * h, scales.scale[h]);
           if constexpr (U::kHasMin) _mm256_store_ps(s->min[i] + p * kGroups + 8 * h, scales.min[h]);

@@ -97,7 +97,7 @@ struct RowKernel {
     Piece p;
     WithPiece<U>(row, piece, cols, [&](const typename U::Block* b) {
       Wide<U>::Weights(b, w.q);
-      U::Scales(b, p);
+      Wide<U>::Scales(b, p);
     });
     w.scale = Groups<U::kGroup>::Join(p.scale);
     if constexpr (U::kHasMin) w.min = Groups<U::kGroup>::Join(p.min);

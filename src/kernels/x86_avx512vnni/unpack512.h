@@ -25,7 +25,16 @@ struct Wide {
     U::Weights(b, half);
     for (int j = 0; j < kQuarters; ++j) q[j] = TwoRegisters(half[2 * j], half[2 * j + 1]);
   }
+  static inline void Scales(const typename U::Block* b, Piece& p) { U::Scales(b, p); }
 };
+
+// Scales that begin each of eight blocks of 18 bytes: words 0, 9, .. 63.
+inline void ScalesEveryNineWords(const void* blocks, Piece& p) {
+  const __m512i low = _mm512_loadu_si512(blocks);
+  const __m512i high = _mm512_loadu_si512(static_cast<const std::byte*>(blocks) + 64);
+  const __m512i words = _mm512_castsi128_si512(_mm_setr_epi16(0, 9, 18, 27, 36, 45, 54, 63));
+  p.scale[0] = _mm256_cvtph_ps(_mm512_castsi512_si128(_mm512_permutex2var_epi16(low, words, high)));
+}
 
 // 16 bytes of nibbles for each 32 weights.
 template <class U>
@@ -40,12 +49,17 @@ struct WideNibbles {
   }
 };
 template <>
-struct Wide<UnpackQ4_0> : WideNibbles<UnpackQ4_0> {};
+struct Wide<UnpackQ4_0> : WideNibbles<UnpackQ4_0> {
+  static inline void Scales(const BlockQ4_0* b, Piece& p) { ScalesEveryNineWords(b, p); }
+};
 template <>
-struct Wide<UnpackQ4_1> : WideNibbles<UnpackQ4_1> {};
+struct Wide<UnpackQ4_1> : WideNibbles<UnpackQ4_1> {
+  static inline void Scales(const BlockQ4_1* b, Piece& p) { UnpackQ4_1::Scales(b, p); }
+};
 
 template <>
 struct Wide<UnpackQ4_K> {
+  static inline void Scales(const BlockQ4_K* b, Piece& p) { UnpackQ4_K::Scales(b, p); }
   static inline void Weights(const BlockQ4_K* b, __m512i* q) {
     for (int j = 0; j < kQuarters; ++j) {
       const __m512i both = _mm512_broadcast_i64x4(Load256(b->qs + 32 * j));
@@ -56,6 +70,7 @@ struct Wide<UnpackQ4_K> {
 
 template <>
 struct Wide<UnpackQ6_K> {
+  static inline void Scales(const BlockQ6_K* b, Piece& p) { UnpackQ6_K::Scales(b, p); }
   static inline void Weights(const BlockQ6_K* b, __m512i* q) {
     const __m512i four = _mm512_set1_epi8(15), two = _mm512_set1_epi8(48);
     constexpr int kMerge = 0xf8;  // a | (b & c)
