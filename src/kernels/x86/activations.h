@@ -13,7 +13,7 @@
 namespace inkstone {
 namespace {
 
-// 256 consecutive values of one token, quantized as q15.h says; beyond the last column all zero. Each run of `run`
+// 256 consecutive values of one token, quantized as q15.h says; beyond the last column all zero. Each run of kRun
 // values (a target's choice) has those with even index first, then the odd ones: they meet weights whose bytes were
 // widened to 16 bits in place. Prompt: (pieces, tokens), so that a piece of the weights streams over its tokens.
 // Decode: (tokens, pieces).

@@ -33,6 +33,8 @@ inline void ReduceSums(float* sums, int64_t used) {
 // Total(); Unpack<U>(row, piece, cols, Unpacked&); Dot<U>(Unpacked, QuantizedPiece, Sum&).
 template <class U, class K, int T>
 inline void RowsTimesTokens(const MatMulOp& op, int64_t row_begin, int64_t row_end) {
+  // Dot takes the bias off in f32, which is exact as long as these integers are.
+  static_assert(U::kBias == 0 || U::kMaxAbs * U::kGroup * kQ15Max < 1 << 24);
   const int64_t pieces = PieceCount(op.w.cols);
   const auto* x = static_cast<const QuantizedPiece*>(op.activations);
   for (int64_t r = row_begin; r < row_end; ++r) {

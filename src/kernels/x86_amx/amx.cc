@@ -37,7 +37,7 @@ void Pack(ActivationFormat format, Phase phase, const float* x, int64_t x_stride
                     : InGroups(format, phase, tokens)   ? amx::PackGroups
                                                         : nullptr;
   if (pack != nullptr) return pack(x, x_stride, tokens, cols, token_begin, token_end, packed);
-  PackX86<64>(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
+  PackX86<avx512vnni::kRun>(format, phase, x, x_stride, tokens, cols, token_begin, token_end, packed);
 }
 int64_t PackGrain(ActivationFormat format, Phase phase) {
   if (InTiles(format)) return amx::kPackGrain;

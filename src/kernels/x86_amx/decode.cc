@@ -9,13 +9,15 @@
 #include "kernels/x86_amx/amx.h"
 #include "kernels/x86_amx/tile_output.h"
 #include "kernels/x86_amx/tiling.h"
+#include "kernels/x86_avx512vnni/avx512vnni.h"
 #include "kernels/x86_avx512vnni/unpack512.h"
 #include "kernels/x86_avx512vnni/vec.h"
 
 namespace inkstone {
 namespace {
 
-constexpr int kRun = 64;           // of QuantizedPiece
+using avx512vnni::kRun;
+
 constexpr int kQuarterBytes = 64;  // columns of a quarter of a piece
 constexpr int kTileFloats = kTile * kTile;
 // Pieces of kTile rows that pass together: their weights as in the file, their scales and the tiles below stay in the
@@ -237,6 +239,7 @@ struct Chunk {
 // Rows [row, row_end), at most kTile, times one batch of tokens.
 template <class U>
 void MultiplyRows(const MatMulOp& op, int64_t row, int64_t row_end, int64_t batch, GroupScratch& s) {
+  static_assert(kPieceBytes<U> <= kMostPieceBytes);
   constexpr int kGroups = Chunk<U>::kGroups;
   const int64_t row_bytes = RowBytesOf<U>(op.w.cols), pieces = PieceCount(op.w.cols);
   const std::byte* rows = op.w.data + row * row_bytes;
@@ -254,9 +257,10 @@ void MultiplyRows(const MatMulOp& op, int64_t row, int64_t row_end, int64_t batc
                    .s = &s};
     const int64_t bytes = Smaller(chunk.pieces * kPieceBytes<U>, row_bytes - p * kPieceBytes<U>);
     if (row + kTile > row_end || bytes < chunk.pieces * kPieceBytes<U>) {
-      memset(s.padded, 0, sizeof(s.padded));
-      for (int64_t i = 0; i < kTile && row + i < row_end; ++i) {
-        memcpy(s.padded[i], first + i * row_bytes, static_cast<size_t>(bytes));
+      for (int64_t i = 0; i < kTile; ++i) {
+        const int64_t present = row + i < row_end ? bytes : 0;
+        memcpy(s.padded[i], first + i * row_bytes, static_cast<size_t>(present));
+        memset(s.padded[i] + present, 0, static_cast<size_t>(chunk.pieces * kPieceBytes<U> - present));
       }
       chunk.rows = s.padded[0];
       chunk.stride = sizeof(s.padded[0]);

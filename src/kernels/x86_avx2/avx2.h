@@ -9,6 +9,8 @@ extern const KernelTable kAvx2Kernels;
 
 namespace avx2 {
 
+inline constexpr int kRun = 32;  // of QuantizedPiece (x86/activations.h): the weights in a register
+
 // The parts of the table, one for each source file.
 size_t QuantScratchBytes(Phase phase);
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);

@@ -12,7 +12,7 @@
 namespace inkstone {
 namespace {
 
-constexpr int kRun = 32;  // of QuantizedPiece: a register of weights
+using avx2::kRun;
 
 // The even and the odd bytes of q in 16 bits each.
 struct Words {
@@ -86,79 +86,27 @@ struct RowKernel {
 // --- many tokens: lanes are rows ------------------------------------------------------------------------------------
 
 struct PanelKernel {
-  static constexpr int kLanes = 8;
+  using V = Vec;
+  using I = __m256i;
+  static constexpr int kLanes = V::kLanes;
+  static constexpr int kRun = avx2::kRun;
   static constexpr int kPanels = 4;
-  static constexpr int kPanelRows = kPanels * kLanes;
   static constexpr int kTokens = 4;
-  static constexpr int kTogether = 2;  // panels that share a load of activations
 
-  static inline void LoadTransposed(const void* in, int64_t stride, __m256 (&v)[kLanes]) {
-    for (int i = 0; i < kLanes; ++i) {
-      v[i] = _mm256_castsi256_ps(Load256(static_cast<const std::byte*>(in) + i * stride));
-    }
-    Vec::Transpose(v);
-  }
-  static inline void Transpose(const void* in, int64_t stride, void* out) {
-    __m256 v[kLanes];
-    LoadTransposed(in, stride, v);
-    for (int i = 0; i < kLanes; ++i) {
-      StoreAligned(static_cast<std::byte*>(out) + 32 * i, _mm256_castps_si256(v[i]));
-    }
+  static I Zero() { return _mm256_setzero_si256(); }
+  static I Load(const void* p) { return LoadAligned(p); }
+  static void Store(void* p, I v) { StoreAligned(p, v); }
+  static I Set(int dword) { return _mm256_set1_epi32(dword); }
+  static I Bits(V::F v) { return _mm256_castps_si256(v); }
+  static V::F ToFloat(I v) { return _mm256_cvtepi32_ps(v); }
+  static I MultiplyAdd(I sum, I a, I b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+  template <class U>
+  static Words ToWords(I bytes) {
+    return inkstone::ToWords<U>(bytes);
   }
   template <class U>
-  static inline void TransposeWeights(const void* in, int64_t stride, void* out) {
-    __m256 v[kLanes];
-    LoadTransposed(in, stride, v);
-    for (int i = 0; i < kLanes; ++i) {
-      const Words words = ToWords<U>(_mm256_castps_si256(v[i]));
-      const __m256i bias = _mm256_set1_epi16(U::kBias);
-      StoreAligned(static_cast<std::byte*>(out) + 64 * i, _mm256_sub_epi16(words.even, bias));
-      StoreAligned(static_cast<std::byte*>(out) + 64 * i + 32, _mm256_sub_epi16(words.odd, bias));
-    }
-  }
-
-  // Group g of some panels times some tokens.
-  template <class G, int T, class Pieces>
-  static inline void DotGroup(const Panel<kLanes>* panel, const Pieces& x, int g, __m256i (&dot)[kTogether][T]) {
-    constexpr int kDwords = G::kGroup / 2;
-    const int first = EvenPlace<kRun>(g * G::kGroup);
-    Unroll<kDwords>([&](auto k) {
-      const int place = first + k / 2 * 2 + k % 2 * (kRun / 2);
-      __m256i w[kTogether];
-      Unroll<kTogether>([&](auto p) { w[p] = LoadAligned(panel[p].q[g * kDwords + k]); });
-      Unroll<T>([&](auto t) {
-        const __m256i pair = _mm256_set1_epi32(static_cast<int>(Load32(x[t].q + place)));
-        Unroll<kTogether>([&](auto p) {
-          const __m256i product = _mm256_madd_epi16(w[p], pair);
-          dot[p][t] = k == 0 ? product : _mm256_add_epi32(dot[p][t], product);
-        });
-      });
-    });
-  }
-
-  template <class G, Phase kPhase, int T, class Pieces>
-  [[gnu::flatten, gnu::noinline]] static void MultiplyPanels(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
-    for (int g = 0; g < kPiece / G::kGroup; ++g) {
-      __m256i dot[kTogether][T];
-      DotGroup<G, T>(panel, x, g, dot);
-      Unroll<T>([&](auto t) {
-        Unroll<kTogether>([&](auto p) {
-          float* place = sums + (g % kSums<G, kPhase> * kPanelTokens<kPhase> + t) * kPanelRows + p * kLanes;
-          __m256 acc = _mm256_load_ps(place);
-          acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[p][t]), _mm256_load_ps(panel[p].scale[g]), acc);
-          if constexpr (G::kHasMin) {
-            const __m256 total = _mm256_broadcast_ss(GroupTotals<G::kGroup>(x[t]) + g);
-            acc = _mm256_fnmadd_ps(_mm256_load_ps(panel[p].min[g]), total, acc);
-          }
-          _mm256_store_ps(place, acc);
-        });
-      });
-    }
-  }
-
-  template <class G, Phase kPhase, int T, class Pieces>
-  static inline void Multiply(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
-    for (int i = 0; i < kPanels; i += kTogether) MultiplyPanels<G, kPhase, T>(panel + i, x, sums + i * kLanes);
+  static I WithoutBias(I words) {
+    return _mm256_sub_epi16(words, _mm256_set1_epi16(U::kBias));
   }
 };
 
@@ -191,16 +139,7 @@ namespace avx2 {
 size_t QuantScratchBytes(Phase) { return sizeof(PanelScratch<PanelKernel>); }
 
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  auto& s = *static_cast<PanelScratch<PanelKernel>*>(scratch);
-  VisitQuantized(op.w.dtype, [&]<class U>() {
-    if (op.phase == Phase::kPrompt) {
-      PanelProduct<U, PanelKernel, Phase::kPrompt>(op, row_begin, row_end, s);
-    } else if (op.tokens > kRowTokens) {
-      PanelProduct<U, PanelKernel, Phase::kDecode>(op, row_begin, row_end, s);
-    } else {
-      RowProduct<U, RowKernel>(op, row_begin, row_end);
-    }
-  });
+  QuantProduct<RowKernel>(op, row_begin, row_end, *static_cast<PanelScratch<PanelKernel>*>(scratch));
 }
 
 void DecodeQuantRow(DType type, const std::byte* src, int64_t elements, float* dst) {

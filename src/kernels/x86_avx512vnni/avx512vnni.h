@@ -9,6 +9,8 @@ extern const KernelTable kAvx512VnniKernels;
 
 namespace avx512vnni {
 
+inline constexpr int kRun = 64;  // of QuantizedPiece (x86/activations.h): the weights in a register
+
 // The parts of the table, one for each source file.
 size_t QuantScratchBytes(Phase phase);
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);

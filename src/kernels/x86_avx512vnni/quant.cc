@@ -13,7 +13,7 @@
 namespace inkstone {
 namespace {
 
-constexpr int kRun = 64;  // of QuantizedPiece: a register of weights
+using avx512vnni::kRun;
 
 inline __m512i Load512(const void* p) { return _mm512_load_si512(p); }
 
@@ -125,70 +125,27 @@ struct RowKernel {
 // --- many tokens: lanes are rows ------------------------------------------------------------------------------------
 
 struct PanelKernel {
-  static constexpr int kLanes = 16;
+  using V = Vec;
+  using I = __m512i;
+  static constexpr int kLanes = V::kLanes;
+  static constexpr int kRun = avx512vnni::kRun;
   static constexpr int kPanels = 2;
-  static constexpr int kPanelRows = kPanels * kLanes;
   static constexpr int kTokens = 8;
 
-  static inline void LoadTransposed(const void* in, int64_t stride, __m512 (&v)[kLanes]) {
-    for (int i = 0; i < kLanes; ++i) {
-      v[i] = _mm512_castsi512_ps(_mm512_loadu_si512(static_cast<const std::byte*>(in) + i * stride));
-    }
-    Vec::Transpose(v);
-  }
-  static inline void Transpose(const void* in, int64_t stride, void* out) {
-    __m512 v[kLanes];
-    LoadTransposed(in, stride, v);
-    for (int i = 0; i < kLanes; ++i) {
-      _mm512_store_si512(static_cast<std::byte*>(out) + 64 * i, _mm512_castps_si512(v[i]));
-    }
+  static I Zero() { return _mm512_setzero_si512(); }
+  static I Load(const void* p) { return Load512(p); }
+  static void Store(void* p, I v) { _mm512_store_si512(p, v); }
+  static I Set(int dword) { return _mm512_set1_epi32(dword); }
+  static I Bits(V::F v) { return _mm512_castps_si512(v); }
+  static V::F ToFloat(I v) { return _mm512_cvtepi32_ps(v); }
+  static I MultiplyAdd(I sum, I a, I b) { return _mm512_dpwssd_epi32(sum, a, b); }
+  template <class U>
+  static Words ToWords(I bytes) {
+    return inkstone::ToWords<U>(bytes);
   }
   template <class U>
-  static inline void TransposeWeights(const void* in, int64_t stride, void* out) {
-    __m512 v[kLanes];
-    LoadTransposed(in, stride, v);
-    for (int i = 0; i < kLanes; ++i) {
-      const Words words = ToWords<U>(_mm512_castps_si512(v[i]));
-      const __m512i bias = _mm512_set1_epi16(U::kBias);
-      _mm512_store_si512(static_cast<std::byte*>(out) + 128 * i, _mm512_sub_epi16(words.even, bias));
-      _mm512_store_si512(static_cast<std::byte*>(out) + 128 * i + 64, _mm512_sub_epi16(words.odd, bias));
-    }
-  }
-
-  template <class G, int T, class Pieces>
-  static inline void DotGroup(const Panel<kLanes>* panel, const Pieces& x, int g, __m512i (&dot)[kPanels][T]) {
-    constexpr int kDwords = G::kGroup / 2;
-    const int first = EvenPlace<kRun>(g * G::kGroup);
-    Unroll<T>([&](auto t) { Unroll<kPanels>([&](auto p) { dot[p][t] = _mm512_setzero_si512(); }); });
-    Unroll<kDwords>([&](auto k) {
-      const int place = first + k / 2 * 2 + k % 2 * (kRun / 2);
-      __m512i w[kPanels];
-      Unroll<kPanels>([&](auto p) { w[p] = Load512(panel[p].q[g * kDwords + k]); });
-      Unroll<T>([&](auto t) {
-        const __m512i pair = _mm512_set1_epi32(static_cast<int>(Load32(x[t].q + place)));
-        Unroll<kPanels>([&](auto p) { dot[p][t] = _mm512_dpwssd_epi32(dot[p][t], w[p], pair); });
-      });
-    });
-  }
-
-  template <class G, Phase kPhase, int T, class Pieces>
-  [[gnu::flatten, gnu::noinline]] static void Multiply(const Panel<kLanes>* panel, const Pieces& x, float* sums) {
-    for (int g = 0; g < kPiece / G::kGroup; ++g) {
-      __m512i dot[kPanels][T];
-      DotGroup<G, T>(panel, x, g, dot);
-      Unroll<T>([&](auto t) {
-        Unroll<kPanels>([&](auto p) {
-          float* place = sums + (g % kSums<G, kPhase> * kPanelTokens<kPhase> + t) * kPanelRows + p * kLanes;
-          __m512 acc = _mm512_load_ps(place);
-          acc = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[p][t]), _mm512_load_ps(panel[p].scale[g]), acc);
-          if constexpr (G::kHasMin) {
-            const __m512 total = _mm512_set1_ps(GroupTotals<G::kGroup>(x[t])[g]);
-            acc = _mm512_fnmadd_ps(_mm512_load_ps(panel[p].min[g]), total, acc);
-          }
-          _mm512_store_ps(place, acc);
-        });
-      });
-    }
+  static I WithoutBias(I words) {
+    return _mm512_sub_epi16(words, _mm512_set1_epi16(U::kBias));
   }
 };
 
@@ -199,16 +156,7 @@ namespace avx512vnni {
 size_t QuantScratchBytes(Phase) { return sizeof(PanelScratch<PanelKernel>); }
 
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  auto& s = *static_cast<PanelScratch<PanelKernel>*>(scratch);
-  VisitQuantized(op.w.dtype, [&]<class U>() {
-    if (op.phase == Phase::kPrompt) {
-      PanelProduct<U, PanelKernel, Phase::kPrompt>(op, row_begin, row_end, s);
-    } else if (op.tokens > kRowTokens) {
-      PanelProduct<U, PanelKernel, Phase::kDecode>(op, row_begin, row_end, s);
-    } else {
-      RowProduct<U, RowKernel>(op, row_begin, row_end);
-    }
-  });
+  QuantProduct<RowKernel>(op, row_begin, row_end, *static_cast<PanelScratch<PanelKernel>*>(scratch));
 }
 
 }  // namespace avx512vnni
