@@ -40,6 +40,7 @@ step "command line"
 
 step "llama.cpp"
 (cd tests/llama_cpp && "$venv/bin/python" test_llama_cpp.py 2>&1 | grep -v load_backend)
+"$venv/bin/python" tests/llama_cpp/encoders.py build/dev/bin/encode_tool
 
 step "tokenizer parity"
 qwen3=$(find "$work/tokenizer_qwen3" -name tokenizer.json | head -n 1)

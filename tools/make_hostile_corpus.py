@@ -263,6 +263,13 @@ def seeds():
     yield "gguf/valid.gguf", gguf([ARCH, *scalars, *arrays], tensors, bytes(256))
     yield "gguf/alignment.gguf", gguf([u32_key("general.alignment", 64)], [tensor("a", [8])], bytes(32), align=64)
     yield "gguf/version2.gguf", gguf([ARCH], [], version=2)
+    counted = u32(2) + b"".join(u32(len(name)) + name + u32(3) + u32(2) + struct.pack("<ff", 1.5, 6) for name in (b"a.weight", b"b.weight"))
+    yield "importance/oldest.dat", counted
+    yield "importance/binary.dat", counted + u32(3) + u32(8) + b"text.txt"
+    sums = [tensor("a.in_sum2", [2]), tensor("a.counts", [1], 0, 32)]
+    datasets = text("imatrix.datasets") + u32(ARRAY) + u32(STRING) + u64(1) + text("text.txt")
+    keys = [string_key("general.type", "imatrix"), datasets, u32_key("imatrix.chunk_count", 3), u32_key("imatrix.chunk_size", 512)]
+    yield "importance/imatrix.gguf", gguf(keys, sums, struct.pack("<ff24xf28x", 1.5, 6, 3))
     yield "safetensors/valid.safetensors", GOOD
     yield "safetensors/metadata.safetensors", container({"__metadata__": {"format": "pt"}, "a": entry([], 0, 2)}, bytes(2))
     base = json.dumps(CONFIG).encode()

@@ -114,14 +114,37 @@ class Llama:
 
 
 FILE_TYPES = {  # llama_ftype
-    "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_M": 12, "Q4_K_M": 15, "Q5_K_M": 17,
-    "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30,
+    "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9, "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14,
+    "Q4_K_M": 15, "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ4_NL": 25, "IQ4_XS": 30,
 }
 
 
-def quantize(source, target, file_type):
+def _importance(path):
+    """The array that llama.cpp's quantizer takes, from a GGUF imatrix file, and what must stay alive with it."""
+    from gguf import GGUFReader
+    tensors = {t.name: t.data.reshape(-1) for t in GGUFReader(str(path)).tensors}
+    alive, entries = [], []
+    for name, sums in tensors.items():
+        if not name.endswith(".in_sum2"):
+            continue
+        stem = name.removesuffix(".in_sum2")
+        values = np.ascontiguousarray(sums / tensors[stem + ".counts"][0], dtype=np.float32)
+        text = ffi.new("char[]", stem.encode())
+        alive += [values, text]
+        entries.append((text, ffi.cast("float *", values.ctypes.data), values.size))
+    array = ffi.new("struct llama_model_imatrix_data[]", len(entries) + 1)  # the last one, all zero, ends it
+    for i, (text, data, size) in enumerate(entries):
+        array[i].name, array[i].data, array[i].size = text, data, size
+    return array, alive
+
+
+def quantize(source, target, file_type, imatrix=None):
+    """`imatrix`: a GGUF file of column weights, or None."""
     params = ffi.new("llama_model_quantize_params *", lib.llama_model_quantize_default_params())
     params.nthread = 2
     params.ftype = FILE_TYPES[file_type]
+    if imatrix is not None:
+        importance, _alive = _importance(imatrix)
+        params.imatrix = importance
     if lib.llama_model_quantize(str(source).encode(), str(target).encode(), params) != 0:
         raise RuntimeError(f"llama.cpp cannot quantize {source} to {file_type}")

@@ -5,6 +5,7 @@
 
 #include "cli/command.h"
 #include "cli/model_path.h"
+#include "cli/sensitivity_table.h"
 #include "core/units.h"
 #include "model/model.h"
 #include "server/json_writer.h"
@@ -86,7 +87,8 @@ uint64_t KvBytes(const ModelConfig& config, DType type, int64_t context) {
   return layout.ok() ? layout->page_bytes() * static_cast<uint64_t>(layout->PagesFor(context)) : 0;
 }
 
-void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const InspectOptions& o) {
+void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const SensitivityTable& sensitivity,
+               const InspectOptions& o) {
   const Summary s = Summarize(checkpoint);
   JsonWriter json;
   json.BeginObject()
@@ -119,10 +121,13 @@ void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const In
     for (const int64_t size : tensor.shape) json.Value(size);
     json.EndArray().Field("bytes", tensor.bytes).EndObject();
   }
-  std::puts(json.EndArray().EndObject().Take().c_str());
+  json.EndArray().Key("sensitivity");
+  sensitivity.tensors.empty() ? void(json.Null()) : WriteSensitivity(sensitivity, checkpoint, &json);
+  std::puts(json.EndObject().Take().c_str());
 }
 
-void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const InspectOptions& o) {
+void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const SensitivityTable& sensitivity,
+               const InspectOptions& o) {
   const Summary s = Summarize(checkpoint);
   std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n", checkpoint.path().c_str(),
               config.architecture.c_str(), static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
@@ -144,6 +149,7 @@ void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const In
   for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
     std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
   }
+  if (!sensitivity.tensors.empty()) std::printf("\n%s", SensitivityText(sensitivity, checkpoint).c_str());
   if (!o.tensors) return;
   std::printf("\n");
   for (const TensorInfo& tensor : checkpoint.tensors()) {
@@ -156,7 +162,8 @@ Status Run(const InspectOptions& o) {
   INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
   INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(checkpoint));
-  o.json ? PrintJson(checkpoint, config, o) : PrintText(checkpoint, config, o);
+  INK_ASSIGN_OR_RETURN(const SensitivityTable sensitivity, ReadSensitivity(checkpoint.metadata()));
+  o.json ? PrintJson(checkpoint, config, sensitivity, o) : PrintText(checkpoint, config, sensitivity, o);
   return Status::Ok();
 }
 

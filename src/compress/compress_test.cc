@@ -25,7 +25,7 @@ CompressOptions Options(const std::string& source, const std::string& output, DT
   CompressOptions options;
   options.source = source;
   options.output = output;
-  options.type = type;
+  options.recipe.base = type;
   options.threads = 2;
   options.skip_tokenizer = true;
   return options;
@@ -85,14 +85,15 @@ TEST_P(EveryOutputType, EncodesMatricesAndKeepsVectors) {
 
 INSTANTIATE_TEST_SUITE_P(Compress, EveryOutputType,
                          testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0,
-                                         DType::kQ4_1),
+                                         DType::kQ5_1, DType::kIQ4_NL),
                          [](const auto& test) { return std::string(Info(test.param).name); });
 
 TEST(Compress, NamesTheFileTypeAsLlamaCppDoes) {
   const TempFolder folder;
   const std::string source = MakeModel(folder, "qwen2-tiny");
   const std::pair<DType, int64_t> types[] = {{DType::kF32, 0},  {DType::kF16, 1},  {DType::kQ4_0, 2},
-                                             {DType::kQ4_1, 3}, {DType::kQ8_0, 7}, {DType::kBF16, 32}};
+                                             {DType::kQ4_1, 3}, {DType::kQ8_0, 7}, {DType::kQ5_0, 8},
+                                             {DType::kQ5_1, 9}, {DType::kBF16, 32}};
   for (const auto& [type, number] : types) {
     const Checkpoint out = MustCompress(Options(source, folder / "out.gguf", type));
     EXPECT_EQ(out.metadata().GetInt("general.file_type").value(), number) << Info(type).name;
@@ -177,7 +178,7 @@ TEST(Compress, WritesLlama3ScalingAsATensor) {
   for (const Metadata::Entry& entry : out.metadata().entries()) EXPECT_FALSE(entry.key.starts_with("inkstone."));
 }
 
-TEST(Compress, KeepsOddColumnsInF16) {
+TEST(Compress, GivesOddColumnsATypeThatFits) {
   const TempFolder folder;
   SynthOptions synth;
   synth.output = folder / "source";
@@ -188,7 +189,10 @@ TEST(Compress, KeepsOddColumnsInF16) {
   const CompressOptions options = Options(synth.output, folder / "out.gguf", DType::kQ4_0);
   const Result<CompressReport> report = CompressQuietly(options);
   ASSERT_TRUE(report.ok()) << report.status().message();
-  EXPECT_THAT(report->kept_f16, ElementsAre("blk.0.ffn_down.weight"));
+  ASSERT_EQ(report->fallbacks.size(), 1u);
+  EXPECT_EQ(report->fallbacks[0].tensor, "blk.0.ffn_down.weight");
+  EXPECT_EQ(report->fallbacks[0].wanted, DType::kQ4_0);
+  EXPECT_EQ(report->fallbacks[0].used, DType::kF16);
   const Checkpoint out = MustOpen(options.output);
   EXPECT_EQ(out.Find("blk.0.ffn_down.weight")->dtype, DType::kF16);
   EXPECT_EQ(out.Find("blk.0.ffn_up.weight")->dtype, DType::kQ4_0);
@@ -256,12 +260,12 @@ TEST(Compress, ChecksItsArguments) {
   EXPECT_THAT(refused(source, source + "/model.safetensors", DType::kQ8_0), HasSubstr("the source itself"));
   EXPECT_THAT(refused(source, source, DType::kQ8_0), HasSubstr("is a folder"));
   EXPECT_THAT(refused(source, "", DType::kQ8_0), HasSubstr("no output"));
-  EXPECT_THAT(refused(source, folder / "x.gguf", DType::kQ4_K), HasSubstr("cannot write Q4_K"));
   EXPECT_FALSE(CompressQuietly(Options(folder / "none", folder / "x.gguf", DType::kQ8_0)).ok());
   EXPECT_FALSE(CompressQuietly(Options(source, folder / "no/such/x.gguf", DType::kQ8_0)).ok());
   EXPECT_TRUE(CompressQuietly(Options(source, folder / "a.gguf", DType::kQ8_0)).ok());  // replaces an old result
-  EXPECT_EQ(PresetType("int8").value(), DType::kQ8_0);
-  EXPECT_THAT(PresetType("huge").status().message(), HasSubstr("expected int8"));
+  EXPECT_EQ(FindPreset("int8").value().recipe.base, DType::kQ8_0);
+  EXPECT_LE(FindPreset("deep").value().share_of_16_bit, 0.3);
+  EXPECT_THAT(FindPreset("huge").status().message(), HasSubstr("expected one of int8, medium"));
 }
 
 TEST(Compress, TakesTheTokenizerAlong) {
@@ -277,6 +281,123 @@ TEST(Compress, TakesTheTokenizerAlong) {
   EXPECT_EQ(again.metadata().GetStrings("tokenizer.ggml.tokens").value().size(), 512u);
   EXPECT_EQ(again.metadata().GetString("tokenizer.chat_template").value(),
             out.metadata().GetString("tokenizer.chat_template").value());
+}
+
+TEST(Compress, KeepsWhatTheSourceSaysOfItself) {
+  const TempFolder folder;
+  const std::string source = MakeModel(folder, "qwen3-tiny");
+  CompressOptions options = Options(source, folder / "first.gguf", DType::kBF16);
+  options.skip_tokenizer = false;
+  const Checkpoint first = MustCompress(options);
+  CompressPlan plan;
+  plan.types = PlanTypes(first, options.recipe, false).value();
+  plan.metadata.SetString("general.license", "apache-2.0");
+  plan.metadata.SetString("somebody.unknown_key", "kept");
+  plan.metadata.SetU32("general.file_type", 0);  // the plan's own keys win
+  options.output = folder / "second.gguf";
+  ASSERT_TRUE(CompressAs(options, first, plan, [](const Progress&) {}).ok());
+  const Checkpoint second = MustOpen(options.output);
+  EXPECT_EQ(second.metadata().GetInt("general.file_type").value(), 0);
+  const Checkpoint third = MustCompress(Options(options.output, folder / "third.gguf", DType::kQ8_0));
+  EXPECT_EQ(third.metadata().entries().size(), second.metadata().entries().size());
+  EXPECT_EQ(third.metadata().GetInt("general.file_type").value(), 7);
+  EXPECT_EQ(third.metadata().GetString("general.license").value(), "apache-2.0");
+  EXPECT_EQ(third.metadata().GetString("somebody.unknown_key").value(), "kept");
+  for (const char* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.merges"}) {
+    const auto before = first.metadata().GetStrings(key).value();
+    const auto after = third.metadata().GetStrings(key).value();
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), after.begin(), after.end())) << key;
+  }
+  EXPECT_EQ(third.metadata().GetString("tokenizer.chat_template").value(),
+            first.metadata().GetString("tokenizer.chat_template").value());
+}
+
+TEST(Compress, ADryRunSaysWhatTheResultWouldBe) {
+  const TempFolder folder;
+  const std::string source = MakeModel(folder, "qwen3-tiny");
+  CompressOptions options = Options(source, folder / "out.gguf", DType::kQ8_0);
+  options.recipe.pins = {{"ffn_down", DType::kQ4_0}};
+  options.dry_run = true;
+  const Result<CompressReport> dry = CompressQuietly(options);
+  ASSERT_TRUE(dry.ok()) << dry.status().message();
+  EXPECT_FALSE(std::filesystem::exists(options.output));
+  EXPECT_FALSE(std::filesystem::exists(options.output + ".part"));
+  options.dry_run = false;
+  const Result<CompressReport> report = CompressQuietly(options);
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(dry->file_bytes, std::filesystem::file_size(options.output));
+  ASSERT_EQ(report->types.size(), 3u);
+  EXPECT_EQ(report->types[0].type, DType::kQ8_0);
+  EXPECT_EQ(report->types[1].type, DType::kQ4_0);
+  EXPECT_EQ(report->types[1].tensors, 3);
+  EXPECT_EQ(report->types[1].elements, 3 * 128 * 320);
+  EXPECT_EQ(report->types[1].bytes, 3u * 128 * 320 / 32 * 18);
+  EXPECT_EQ(report->types[2].type, DType::kF32);
+  uint64_t bytes = 0;
+  for (const TensorGroup& group : dry->groups) bytes += group.bytes;
+  EXPECT_EQ(bytes, report->tensor_bytes);
+  EXPECT_EQ(dry->groups.front().kind, "token_embd.weight");
+  options.dry_run = true;
+  options.output = "";
+  options.recipe = RecipeFromName("Q4_K_M").value();
+  EXPECT_TRUE(CompressQuietly(options).ok());
+}
+
+// Importance of every matrix in a layer; columns count from 1.
+Importance MakeImportance(const Checkpoint& checkpoint) {
+  Importance importance;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (tensor.shape.size() < 2 || !tensor.name.starts_with("blk.")) continue;
+    ChannelImportance& channels = importance[tensor.name];
+    channels.tokens = 1;
+    for (int64_t c = 0; c < tensor.cols(); ++c) channels.mean_square.push_back(static_cast<float>(c % 7 + 1));
+  }
+  return importance;
+}
+
+TEST(Compress, PassesTheImportanceOfEachColumnOn) {
+  const TempFolder folder;
+  const std::string source = MakeModel(folder, "llama-tiny");
+  const Checkpoint in = MustOpen(source);
+  const Importance importance = MakeImportance(in);
+  CompressOptions options = Options(source, folder / "out.gguf", DType::kQ4_0);
+  options.importance = folder / "imatrix.gguf";
+  ASSERT_TRUE(WriteImportance(options.importance, importance, "text").ok());
+  const Checkpoint out = MustCompress(options);
+  for (const std::string name : {"blk.0.ffn_down.weight", "blk.2.attn_v.weight"}) {
+    const int64_t cols = in.Find(name)->cols();
+    const std::vector<float> values = Values(in, name);
+    std::vector<std::byte> expected(static_cast<size_t>(out.Find(name)->bytes));
+    for (int64_t row = 0; row < in.Find(name)->rows(); ++row) {
+      EncodeRow(DType::kQ4_0, values.data() + row * cols, cols, expected.data() + row * RowBytes(DType::kQ4_0, cols),
+                importance.at(name).mean_square.data());
+    }
+    const auto found = out.Data(*out.Find(name));
+    EXPECT_TRUE(std::equal(found.begin(), found.end(), expected.begin(), expected.end())) << name;
+  }
+}
+
+TEST(Compress, WantsImportanceOfThisModel) {
+  const TempFolder folder;
+  const std::string source = MakeModel(folder, "qwen3-tiny");
+  CompressOptions options = Options(source, folder / "out.gguf", DType::kQ4_0);
+  options.importance = folder / "imatrix.gguf";
+  const auto refused = [&](const Importance& importance) {
+    EXPECT_TRUE(WriteImportance(options.importance, importance, "text").ok());
+    const Status status = CompressQuietly(options).status();
+    EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+    EXPECT_THAT(status.message(), HasSubstr("imatrix.gguf"));
+    return status.message();
+  };
+  Importance importance = MakeImportance(MustOpen(source));
+  importance["blk.1.attn_k.weight"].mean_square.pop_back();
+  EXPECT_THAT(refused(importance), HasSubstr("'blk.1.attn_k.weight': expected 128 columns, found 127"));
+  importance.erase("blk.1.attn_k.weight");
+  EXPECT_THAT(refused(importance),
+              HasSubstr("expected an entry for tensor 'blk.1.attn_k.weight', found none among 20"));
+  options.recipe.pins = {{"attn_k", DType::kF16}};  // not quantized: needs none
+  EXPECT_TRUE(CompressQuietly(options).ok());
+  EXPECT_FALSE(std::filesystem::exists(options.output + ".part"));
 }
 
 }  // namespace

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 namespace inkstone {
 namespace {
@@ -12,10 +14,10 @@ namespace {
 // A model with a cache of its own for one window, and the logits of one chunk.
 class WindowRunner {
  public:
-  static Result<WindowRunner> Create(LoadedModel& model, const EvaluateOptions& options, DType kv_type, Phase phase) {
+  static Result<WindowRunner> Create(LoadedModel& model, int64_t window, DType kv_type, Phase phase) {
     INK_ASSIGN_OR_RETURN(const KvLayout layout, model.model->config().KvLayoutFor(kv_type));
-    INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*model.backend, layout, layout.PagesFor(options.window)));
-    return WindowRunner(model.model.get(), std::move(pool), phase);
+    INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*model.backend, layout, layout.PagesFor(window)));
+    return WindowRunner(model.model.get(), std::move(pool), phase, std::min(kEvaluateRows, window - 1));
   }
 
   // Logits of tokens [begin, begin + count) of the window, (count, vocab).
@@ -30,12 +32,12 @@ class WindowRunner {
   int64_t vocab() const { return model_->config().vocab; }
 
  private:
-  WindowRunner(Model* model, PagePool pool, Phase phase)
+  WindowRunner(Model* model, PagePool pool, Phase phase, int64_t rows)
       : model_(model),
         phase_(phase),
         pool_(std::make_unique<PagePool>(std::move(pool))),
         table_(std::make_unique<PageTable>(pool_.get())),
-        logits_(static_cast<size_t>(kEvaluateRows * model->config().vocab)) {}
+        logits_(static_cast<size_t>(rows * model->config().vocab)) {}
 
   Model* model_;
   Phase phase_;
@@ -44,140 +46,171 @@ class WindowRunner {
   std::vector<float> logits_;
 };
 
-struct RowStatistics {
-  double max = 0;
-  double log_sum = 0;  // log of the sum of exp(logit)
-  int32_t top = 0;
+// The first error of several threads.
+class SharedStatus {
+ public:
+  void Update(Status status) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (status_.ok()) status_ = std::move(status);
+  }
+  const Status& status() const { return status_; }  // when the threads are done
+
+ private:
+  std::mutex mutex_;
+  Status status_;
 };
 
-RowStatistics Statistics(const float* logits, int64_t vocab) {
-  RowStatistics s;
-  s.top = static_cast<int32_t>(std::max_element(logits, logits + vocab) - logits);
-  s.max = static_cast<double>(logits[s.top]);
-  double sum = 0;
-  for (int64_t i = 0; i < vocab; ++i) sum += std::exp(static_cast<double>(logits[i]) - s.max);
-  s.log_sum = s.max + std::log(sum);
-  return s;
+Status NotFinite(int64_t row) {
+  return DataLoss("position " + std::to_string(row) + ": expected finite logits, found a NaN or an infinity");
 }
 
-double KlDivergence(const float* reference, const RowStatistics& r, const float* model, const RowStatistics& m,
-                    int64_t vocab) {
-  double kl = 0;
-  for (int64_t i = 0; i < vocab; ++i) {
-    const double log_p = static_cast<double>(reference[i]) - r.log_sum;
-    kl += std::exp(log_p) * (log_p - (static_cast<double>(model[i]) - m.log_sum));
-  }
-  return std::max(kl, 0.0);  // rounding can leave a tiny negative value
+std::span<const float> Row(std::span<const float> logits, int64_t row, int64_t vocab) {
+  return logits.subspan(static_cast<size_t>(row * vocab), static_cast<size_t>(vocab));
 }
 
-// Per-position results, filled by several threads at disjoint places.
-struct Scores {
-  std::vector<double> loss;
-  std::vector<double> reference_loss;
-  std::vector<double> kl;
-  std::vector<uint8_t> same_top;
+std::vector<ReferenceLogits::Scratch> ScratchForAll(ThreadPool& threads, int64_t vocab) {
+  return std::vector<ReferenceLogits::Scratch>(static_cast<size_t>(threads.size()), ReferenceLogits::Scratch(vocab));
+}
 
-  void Resize(size_t n) {
-    loss.resize(n);
-    reference_loss.resize(n);
-    kl.resize(n);
-    same_top.resize(n);
+// Scores chunks of one model against what Options::reference names.
+class Scorer {
+ public:
+  static Result<Scorer> Create(const EvaluationWindows& windows, LoadedModel& model, Runtime& runtime,
+                               const EvaluateOptions& options) {
+    INK_ASSIGN_OR_RETURN(auto runner, WindowRunner::Create(model, windows.window(), options.kv_type, options.phase));
+    Scorer scorer(std::move(runner), &runtime);
+    int64_t vocab = scorer.runner_.vocab();
+    if (auto* const* reference = std::get_if<LoadedModel*>(&options.reference)) {
+      INK_ASSIGN_OR_RETURN(auto made, WindowRunner::Create(**reference, windows.window(), DType::kF16, Phase::kPrompt));
+      vocab = made.vocab();
+      scorer.reference_.emplace(std::move(made));
+    } else if (const auto* file = std::get_if<const ReferenceLogits*>(&options.reference)) {
+      vocab = (*file)->content().vocab;
+      scorer.file_ = *file;
+      scorer.scratch_ = ScratchForAll(runtime.threads(), vocab);
+    }
+    if (vocab == scorer.runner_.vocab()) return scorer;
+    return InvalidArgument("the reference has " + std::to_string(vocab) + " logits, the model " +
+                           std::to_string(scorer.runner_.vocab()) + ": expected the same vocabulary");
   }
+
+  // Fills `scores` (rows) with tokens [begin, begin + rows) of the window.
+  Status Score(const EvaluationWindow& window, int64_t begin, std::span<RowScore> scores) {
+    const int64_t rows = static_cast<int64_t>(scores.size());
+    const int64_t vocab = runner_.vocab();
+    INK_ASSIGN_OR_RETURN(const auto logits, runner_.Chunk(window.tokens, begin, rows));
+    std::span<const float> expected;
+    if (reference_) {
+      INK_ASSIGN_OR_RETURN(expected, reference_->Chunk(window.tokens, begin, rows));
+    }
+    SharedStatus error;
+    runtime_->threads().ParallelFor(rows, 1, [&](int64_t r, int64_t, int thread) {
+      const int32_t next = window.tokens[static_cast<size_t>(begin + r + 1)];
+      const auto row = Row(logits, r, vocab);
+      RowScore& score = scores[static_cast<size_t>(r)];
+      if (file_ != nullptr) {
+        ReferenceLogits::Scratch& scratch = scratch_[static_cast<size_t>(thread)];
+        double loss = 0;
+        const Status read = file_->Read(window.first_row + begin + r, scratch, &loss);
+        if (!read.ok()) return error.Update(read);
+        score = ScoreRow(row, scratch.logits, next);
+        score.reference_loss = loss;  // before the logits were rounded
+      } else {
+        score = reference_ ? ScoreRow(row, Row(expected, r, vocab), next) : ScoreRow(row, next);
+      }
+      if (!std::isfinite(score.loss + score.reference_loss + score.divergence)) {
+        error.Update(NotFinite(window.first_row + begin + r));
+      }
+    });
+    return error.status();
+  }
+
+ private:
+  Scorer(WindowRunner runner, Runtime* runtime) : runner_(std::move(runner)), runtime_(runtime) {}
+
+  WindowRunner runner_;
+  std::optional<WindowRunner> reference_;
+  const ReferenceLogits* file_ = nullptr;
+  std::vector<ReferenceLogits::Scratch> scratch_;  // one for each thread
+  Runtime* runtime_;
 };
 
-double Mean(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double v : values) sum += v;
-  return values.empty() ? 0 : sum / static_cast<double>(values.size());
-}
-
-double Quantile(std::vector<double> values, double q) {
-  const size_t index = std::min(values.size() - 1, static_cast<size_t>(q * static_cast<double>(values.size())));
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(index), values.end());
-  return values[index];
-}
-
-Evaluation Summarize(const Scores& scores, bool with_reference) {
-  Evaluation e;
-  e.loss = Mean(scores.loss);
-  e.perplexity = std::exp(e.loss);
-  e.scored = static_cast<int64_t>(scores.loss.size());
-  if (!with_reference) return e;
-  Divergence d;
-  d.mean = Mean(scores.kl);
-  d.median = Quantile(scores.kl, 0.5);
-  d.p99 = Quantile(scores.kl, 0.99);
-  int64_t same = 0;
-  for (const uint8_t s : scores.same_top) same += s;
-  d.top1_agreement = static_cast<double>(same) / static_cast<double>(scores.same_top.size());
-  d.reference_perplexity = std::exp(Mean(scores.reference_loss));
-  e.divergence = d;
-  return e;
+Status CheckTokens(const EvaluationWindows& windows, int64_t vocab) {
+  for (const EvaluationText& text : windows.texts()) {
+    const auto bad =
+        std::find_if(text.tokens.begin(), text.tokens.end(), [&](int32_t t) { return t < 0 || t >= vocab; });
+    if (bad == text.tokens.end()) continue;
+    return InvalidArgument(text.name + ": expected tokens below " + std::to_string(vocab) + ", found " +
+                           std::to_string(*bad));
+  }
+  return Status::Ok();
 }
 
 }  // namespace
 
-ModelLimits EvaluateLimits(const EvaluateOptions& options) {
+ModelLimits EvaluateLimits(int64_t window) {
   ModelLimits limits;
   limits.max_step_rows = kEvaluateRows;
   limits.max_logit_rows = kEvaluateRows;
   limits.max_sequences = 1;
-  limits.max_context = options.window;
+  limits.max_context = window;
   return limits;
 }
 
-Result<Evaluation> Evaluate(std::span<const int32_t> tokens, LoadedModel& model, LoadedModel* reference,
-                            Runtime& runtime, const EvaluateOptions& options,
-                            FunctionRef<void(int64_t, int64_t)> progress) {
-  if (tokens.size() < 2 || options.window < 2)
-    return InvalidArgument("the text must have at least two tokens, and a window too");
-  INK_ASSIGN_OR_RETURN(WindowRunner runner, WindowRunner::Create(model, options, options.kv_type, options.phase));
-  std::optional<WindowRunner> reference_runner;
-  if (reference != nullptr) {
-    INK_ASSIGN_OR_RETURN(WindowRunner made, WindowRunner::Create(*reference, options, DType::kF16, Phase::kPrompt));
-    reference_runner.emplace(std::move(made));
-    if (reference_runner->vocab() != runner.vocab()) {
-      return InvalidArgument("the reference has " + std::to_string(reference_runner->vocab()) + " logits, the model " +
-                             std::to_string(runner.vocab()) + ": expected the same vocabulary");
-    }
-  }
-  const int64_t count = static_cast<int64_t>(tokens.size());
-  const int64_t window = std::min(options.window, count);
-  int64_t windows = count / window;
-  if (options.max_windows > 0) windows = std::min(windows, options.max_windows);
-  const int64_t vocab = runner.vocab();
-
+Result<EvaluationReport> Evaluate(const EvaluationWindows& windows, LoadedModel& model, Runtime& runtime,
+                                  const EvaluateOptions& options, EvaluateProgress progress) {
+  INK_RETURN_IF_ERROR(CheckTokens(windows, model.model->config().vocab));
+  INK_ASSIGN_OR_RETURN(Scorer scorer, Scorer::Create(windows, model, runtime, options));
   const ThreadBinding binding = runtime.threads().BindCaller();
-  Scores scores;
-  for (int64_t w = 0; w < windows; ++w) {
-    const auto part = tokens.subspan(static_cast<size_t>(w * window), static_cast<size_t>(window));
-    // The last token of a window predicts nothing that is scored, so it is not run.
-    for (int64_t begin = 0; begin < window - 1; begin += kEvaluateRows) {
-      const int64_t rows = std::min(kEvaluateRows, window - 1 - begin);
-      INK_ASSIGN_OR_RETURN(const auto logits, runner.Chunk(part, begin, rows));
-      std::span<const float> expected;
-      if (reference_runner) {
-        INK_ASSIGN_OR_RETURN(expected, reference_runner->Chunk(part, begin, rows));
-      }
-      const size_t base = scores.loss.size();
-      scores.Resize(base + static_cast<size_t>(rows));
-      runtime.threads().ParallelFor(rows, 1, [&](int64_t r, int64_t, int) {
-        const size_t at = base + static_cast<size_t>(r);
-        const float* row = logits.data() + r * vocab;
-        const int32_t next = part[static_cast<size_t>(begin + r + 1)];
-        const RowStatistics m = Statistics(row, vocab);
-        scores.loss[at] = m.log_sum - static_cast<double>(row[next]);
-        if (expected.empty()) return;
-        const float* expected_row = expected.data() + r * vocab;
-        const RowStatistics e = Statistics(expected_row, vocab);
-        scores.reference_loss[at] = e.log_sum - static_cast<double>(expected_row[next]);
-        scores.kl[at] = KlDivergence(expected_row, e, row, m, vocab);
-        scores.same_top[at] = e.top == m.top;
-      });
-      progress(w * window + begin + rows, windows * window);
+  std::vector<RowScore> scores(static_cast<size_t>(windows.rows()));
+  const std::span<RowScore> all(scores);
+  for (const EvaluationWindow& window : windows.windows()) {
+    for (int64_t begin = 0; begin < window.rows(); begin += kEvaluateRows) {
+      const int64_t rows = std::min(kEvaluateRows, window.rows() - begin);
+      const auto part = all.subspan(static_cast<size_t>(window.first_row + begin), static_cast<size_t>(rows));
+      INK_RETURN_IF_ERROR(scorer.Score(window, begin, part));
+      progress(rows);
     }
   }
-  return Summarize(scores, reference != nullptr);
+  const bool with_reference = !std::holds_alternative<std::monostate>(options.reference);
+  EvaluationReport report;
+  report.all = Summarize(all, with_reference);
+  for (size_t text = 0; text < windows.texts().size(); ++text) {
+    const auto [begin, end] = windows.RowsOf(text);
+    const auto part = all.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    report.texts.push_back(Summarize(part, with_reference));
+  }
+  return report;
+}
+
+Status RecordReference(const EvaluationWindows& windows, LoadedModel& model, Runtime& runtime, ReferenceLogits* logits,
+                       EvaluateProgress progress) {
+  INK_RETURN_IF_ERROR(CheckTokens(windows, model.model->config().vocab));
+  INK_ASSIGN_OR_RETURN(auto runner, WindowRunner::Create(model, windows.window(), DType::kF16, Phase::kPrompt));
+  const int64_t vocab = runner.vocab();
+  auto scratch = ScratchForAll(runtime.threads(), vocab);
+  const ThreadBinding binding = runtime.threads().BindCaller();
+  for (const EvaluationWindow& window : windows.windows().subspan(static_cast<size_t>(logits->windows_done()))) {
+    for (int64_t begin = 0; begin < window.rows(); begin += kEvaluateRows) {
+      const int64_t rows = std::min(kEvaluateRows, window.rows() - begin);
+      INK_ASSIGN_OR_RETURN(const auto chunk, runner.Chunk(window.tokens, begin, rows));
+      SharedStatus error;
+      runtime.threads().ParallelFor(rows, 1, [&](int64_t r, int64_t, int thread) {
+        const auto row = Row(chunk, r, vocab);
+        const int64_t at = window.first_row + begin + r;
+        if (!std::all_of(row.begin(), row.end(), [](float v) { return std::isfinite(v); })) {
+          return error.Update(NotFinite(at));
+        }
+        const double loss = ScoreRow(row, window.tokens[static_cast<size_t>(begin + r + 1)]).loss;
+        const Status written = logits->Write(at, loss, row, scratch[static_cast<size_t>(thread)]);
+        if (!written.ok()) error.Update(written);
+      });
+      INK_RETURN_IF_ERROR(error.status());
+      progress(rows);
+    }
+    INK_RETURN_IF_ERROR(logits->FinishWindow());
+  }
+  return Status::Ok();
 }
 
 }  // namespace inkstone

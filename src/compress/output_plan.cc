@@ -1,7 +1,6 @@
 #include "compress/output_plan.h"
 
 #include <algorithm>
-#include <charconv>
 #include <limits>
 #include <numeric>
 #include <string_view>
@@ -9,6 +8,7 @@
 #include <utility>
 
 #include "model/rope.h"
+#include "model/tensor_loader.h"
 
 namespace inkstone {
 namespace {
@@ -16,13 +16,16 @@ namespace {
 constexpr std::string_view kLlama3Prefix = "inkstone.rope.llama3.";
 
 // Position in the order in which a forward pass reads the file.
-int64_t ReadingOrder(std::string_view name) {
-  constexpr std::string_view kBlock = "blk.";
+int ReadingOrder(std::string_view name) {
   if (name == "token_embd.weight") return -2;
   if (name == "rope_freqs.weight") return -1;
-  int64_t layer = std::numeric_limits<int64_t>::max();
-  if (name.starts_with(kBlock)) std::from_chars(name.data() + kBlock.size(), name.data() + name.size(), layer);
-  return layer;
+  const int layer = LayerOf(name);
+  return layer < 0 ? std::numeric_limits<int>::max() : layer;
+}
+
+// Of how many of the ascending `removed` layers are below `layer`.
+int RemovedBelow(int layer, std::span<const int> removed) {
+  return static_cast<int>(std::lower_bound(removed.begin(), removed.end(), layer) - removed.begin());
 }
 
 bool EndsWithAny(std::string_view name, std::initializer_list<std::string_view> ends) {
@@ -76,23 +79,6 @@ Status AddFrequencyFactors(const Checkpoint& checkpoint, OutputPlan* plan) {
   return Status::Ok();
 }
 
-uint32_t FileType(DType type) {  // llama.cpp's llama_ftype
-  switch (type) {
-    case DType::kF16:
-      return 1;
-    case DType::kQ4_0:
-      return 2;
-    case DType::kQ4_1:
-      return 3;
-    case DType::kQ8_0:
-      return 7;
-    case DType::kBF16:
-      return 32;
-    default:
-      return 0;  // all F32
-  }
-}
-
 }  // namespace
 
 int64_t PlannedTensor::elements() const {
@@ -110,22 +96,23 @@ int64_t PlannedTensor::SourceIndex(int64_t index) const {
   return source_row * cols + index % cols;
 }
 
-Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, DType type) {
+Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, const TypePlan& types,
+                              std::span<const int> removed_layers) {
   OutputPlan plan;
   for (const TensorInfo& source : checkpoint.tensors()) {
+    const int layer = LayerOf(source.name);
+    if (std::binary_search(removed_layers.begin(), removed_layers.end(), layer)) continue;
     PlannedTensor tensor;
     tensor.output.name = source.name;
+    if (layer >= 0) {
+      const std::string prefix = BlockTensor(layer, "");
+      tensor.output.name =
+          BlockTensor(layer - RemovedBelow(layer, removed_layers), source.name.c_str() + prefix.size());
+    }
     tensor.output.shape = source.shape;
     tensor.source = &source;
     INK_ASSIGN_OR_RETURN(tensor.interleaved_heads, InterleavedHeads(checkpoint, source));
-    if (source.shape.size() < 2) {
-      tensor.output.dtype = DType::kF32;
-    } else if (source.cols() % Info(type).block_elements != 0) {
-      tensor.output.dtype = DType::kF16;
-      plan.kept_f16.push_back(source.name);
-    } else {
-      tensor.output.dtype = type;
-    }
+    tensor.output.dtype = source.shape.size() < 2 ? DType::kF32 : types.types.at(source.name);
     plan.tensors.push_back(std::move(tensor));
   }
   INK_RETURN_IF_ERROR(AddFrequencyFactors(checkpoint, &plan));
@@ -140,7 +127,7 @@ Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, DType type) {
   return plan;
 }
 
-Metadata PlanMetadata(const Checkpoint& checkpoint, DType type) {
+Metadata PlanMetadata(const Checkpoint& checkpoint, const TypePlan& types, std::span<const int> removed_layers) {
   Metadata out = checkpoint.metadata().ShallowCopy();
   std::vector<std::string> dropped = {"general.alignment"};  // the writer uses the default
   for (const Metadata::Entry& entry : out.entries()) {
@@ -148,8 +135,14 @@ Metadata PlanMetadata(const Checkpoint& checkpoint, DType type) {
     if (entry.key.starts_with("split.") || entry.key.starts_with(kLlama3Prefix)) dropped.emplace_back(entry.key);
   }
   for (const std::string& key : dropped) out.Erase(key);
-  out.SetU32("general.file_type", FileType(type));
+  out.SetU32("general.file_type", types.file_type);
   out.SetU32("general.quantization_version", 2);
+  const Result<std::string_view> architecture = out.GetString("general.architecture");
+  if (!removed_layers.empty() && architecture.ok()) {
+    const std::string key = std::string(*architecture) + ".block_count";
+    const Result<int64_t> layers = out.GetInt(key);
+    if (layers.ok()) out.SetU32(key, static_cast<uint32_t>(*layers - static_cast<int64_t>(removed_layers.size())));
+  }
   return out;
 }
 

@@ -2,10 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "core/dtype.h"
+#include "compress/recipe.h"
 #include "core/status.h"
 #include "formats/checkpoint.h"
 
@@ -27,16 +28,18 @@ struct PlannedTensor {
 struct OutputPlan {
   std::vector<PlannedTensor>
       tensors;  // embedding, layers in ascending order, the rest: the order in which they are read
-  std::vector<std::string> kept_f16;  // matrices that `type` cannot hold
   uint64_t tensor_bytes = 0;
   int64_t parameters = 0;
 };
 
-// `type` must be one that CanEncode. `checkpoint` must outlive the plan. Errors: kDataLoss for metadata that does not
-// fit the tensors.
-Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, DType type);
+// `removed_layers`, ascending, are left out, and those after them move up. Matrices as `types` says, which knows every
+// matrix of `checkpoint`; vectors as F32. `checkpoint` must outlive the plan. Errors: kDataLoss for metadata that does
+// not fit the tensors.
+Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, const TypePlan& types,
+                              std::span<const int> removed_layers = {});
 
-// Metadata of the result, tokenizer excluded. Views strings of `checkpoint`.
-Metadata PlanMetadata(const Checkpoint& checkpoint, DType type);
+// Metadata of the result: the source's, tokenizer included where that is a GGUF file, with what describes tensors and
+// container made that of the result. Views strings of `checkpoint`.
+Metadata PlanMetadata(const Checkpoint& checkpoint, const TypePlan& types, std::span<const int> removed_layers = {});
 
 }  // namespace inkstone

@@ -23,20 +23,43 @@ Result<AtomicFile> AtomicFile::Create(const std::string& path) {
   return AtomicFile(path, fd);
 }
 
+Result<AtomicFile> AtomicFile::Resume(const std::string& path, uint64_t bytes) {
+  const std::string part = path + ".part";
+  const int fd = ::open(part.c_str(), O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return NotFound(part + ": cannot open: " + std::strerror(errno));
+  AtomicFile file(path, fd);
+  file.keep_part_ = true;  // whatever is wrong with it, it is not this call's to remove
+  const off_t size = ::lseek(fd, 0, SEEK_END);
+  if (size < 0 || static_cast<uint64_t>(size) < bytes) {
+    return DataLoss(part + ": expected at least " + std::to_string(bytes) + " bytes, found " + std::to_string(size));
+  }
+  const off_t end = static_cast<off_t>(bytes);
+  if (::ftruncate(fd, end) != 0 || ::lseek(fd, end, SEEK_SET) != end) {
+    return Internal(part + ": cannot cut it at byte " + std::to_string(bytes) + ": " + std::strerror(errno));
+  }
+  file.position_ = bytes;
+  file.keep_part_ = false;
+  return file;
+}
+
 AtomicFile::AtomicFile(AtomicFile&& other) noexcept
-    : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)), position_(other.position_) {}
+    : path_(std::move(other.path_)),
+      fd_(std::exchange(other.fd_, -1)),
+      position_(other.position_),
+      keep_part_(other.keep_part_) {}
 
 AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(fd_, other.fd_);
   std::swap(position_, other.position_);
+  std::swap(keep_part_, other.keep_part_);
   return *this;
 }
 
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
   ::close(fd_);
-  ::unlink((path_ + ".part").c_str());
+  if (!keep_part_) ::unlink((path_ + ".part").c_str());
 }
 
 Status AtomicFile::Write(std::span<const std::byte> bytes) {
@@ -57,8 +80,13 @@ Status AtomicFile::Write(std::span<const std::byte> bytes) {
   return Status::Ok();
 }
 
-Status AtomicFile::Commit() {
+Status AtomicFile::Sync() {
   if (::fsync(fd_) != 0) return ResourceExhausted(path_ + ".part: cannot flush: " + std::strerror(errno));
+  return Status::Ok();
+}
+
+Status AtomicFile::Commit() {
+  INK_RETURN_IF_ERROR(Sync());
   if (::rename((path_ + ".part").c_str(), path_.c_str()) != 0) {
     return Internal(path_ + ": cannot rename the finished file: " + std::strerror(errno));
   }

@@ -10,10 +10,15 @@
 
 namespace inkstone {
 
-// Writes to "<path>.part", then fsyncs and renames on Commit. Without Commit the part file is removed.
+// Writes to "<path>.part", then fsyncs and renames on Commit. Without Commit the part file is removed, unless KeepPart
+// was called; a process that is killed leaves it.
 class AtomicFile {
  public:
+  // An empty part file, whatever an earlier run left.
   static Result<AtomicFile> Create(const std::string& path);
+  // Goes on after the first `bytes` bytes of the part file that an earlier run left; the rest is cut off. kNotFound
+  // without such a file, kDataLoss when it is shorter.
+  static Result<AtomicFile> Resume(const std::string& path, uint64_t bytes);
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
   AtomicFile(const AtomicFile&) = delete;
@@ -24,6 +29,10 @@ class AtomicFile {
   Status Write(std::span<const std::byte> bytes);
   Status Write(const void* data, size_t size) { return Write({static_cast<const std::byte*>(data), size}); }
   uint64_t position() const { return position_; }
+  // Returns when everything written is on the disk.
+  Status Sync();
+  // Leaves the part file for Resume where Commit does not happen.
+  void KeepPart() { keep_part_ = true; }
   Status Commit();
 
  private:
@@ -32,6 +41,7 @@ class AtomicFile {
   std::string path_;
   int fd_ = -1;
   uint64_t position_ = 0;
+  bool keep_part_ = false;
 };
 
 }  // namespace inkstone

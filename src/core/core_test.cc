@@ -74,6 +74,30 @@ TEST_F(FileTest, AtomicFileAppearsOnlyWhenCommitted) {
   EXPECT_FALSE(fs::exists(Path("out.part")));
 }
 
+TEST_F(FileTest, AtomicFileGoesOnWhereAnEarlierOneStopped) {
+  {
+    auto file = AtomicFile::Create(Path("out"));
+    ASSERT_TRUE(file->Write("abcdef", 6).ok());
+    ASSERT_TRUE(file->Sync().ok());
+    file->KeepPart();
+    const AtomicFile moved = std::move(*file);
+  }
+  EXPECT_EQ(fs::file_size(Path("out.part")), 6u);
+  EXPECT_EQ(AtomicFile::Resume(Path("out"), 7).status().code(), StatusCode::kDataLoss);
+  {
+    auto file = AtomicFile::Resume(Path("out"), 4);
+    ASSERT_TRUE(file.ok()) << file.status().message();
+    EXPECT_EQ(file->position(), 4u);
+    ASSERT_TRUE(file->Write("xy", 2).ok());
+    ASSERT_TRUE(file->Commit().ok());
+  }
+  std::ifstream in(Path("out"));
+  std::string text;
+  in >> text;
+  EXPECT_EQ(text, "abcdxy");
+  EXPECT_EQ(AtomicFile::Resume(Path("out"), 0).status().code(), StatusCode::kNotFound);
+}
+
 TEST_F(FileTest, AtomicFileReportsAFullDisk) {
   if (!fs::exists("/dev/full")) GTEST_SKIP();
   fs::create_symlink("/dev/full", Path("full.part"));

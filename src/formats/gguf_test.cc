@@ -173,6 +173,43 @@ TEST_F(GgufTest, WriterCountsBytes) {
   EXPECT_TRUE(Checkpoint::Open(Path("w.gguf")).ok());
 }
 
+TEST_F(GgufTest, WriterGoesOnAfterTheLastCompleteTensor) {
+  const std::vector<TensorInfo> tensors = {Describe("a", DType::kF32, {9}), Describe("b", DType::kF32, {4}),
+                                           Describe("c", DType::kF32, {3})};
+  Metadata metadata;
+  metadata.SetString("general.architecture", "qwen3");
+  const auto write = [&](Result<GgufWriter> writer, size_t from, bool finish) {
+    ASSERT_TRUE(writer.ok()) << writer.status().message();
+    for (size_t i = from; i < tensors.size(); ++i) {
+      ASSERT_TRUE(writer->Append(Pattern(4 * static_cast<size_t>(tensors[i].shape[0]), static_cast<int>(i))).ok());
+    }
+    EXPECT_EQ(writer->complete_tensors(), tensors.size());
+    writer->KeepPart();
+    if (finish) {
+      EXPECT_TRUE(writer->Finish().ok());
+    }
+  };
+  write(GgufWriter::Create(Path("whole"), metadata, tensors), 0, true);
+  EXPECT_EQ(GgufWriter::FileBytes(metadata, tensors).value(), fs::file_size(Path("whole")));
+  for (size_t complete = 0; complete <= tensors.size(); ++complete) {
+    write(GgufWriter::Create(Path("cut"), metadata, tensors), 0, false);
+    write(GgufWriter::Resume(Path("cut"), metadata, tensors, complete), complete, true);
+    std::ifstream whole(Path("whole"), std::ios::binary);
+    std::ifstream cut(Path("cut"), std::ios::binary);
+    const std::string expected{std::istreambuf_iterator<char>(whole), {}};
+    const std::string found{std::istreambuf_iterator<char>(cut), {}};
+    EXPECT_TRUE(expected == found) << complete;
+    fs::remove(Path("cut"));
+  }
+  EXPECT_EQ(GgufWriter::Resume(Path("cut"), metadata, tensors, 0).status().code(), StatusCode::kNotFound);
+  write(GgufWriter::Create(Path("cut"), metadata, tensors), 0, false);
+  EXPECT_EQ(GgufWriter::Resume(Path("cut"), metadata, tensors, 4).status().code(), StatusCode::kDataLoss);
+  fs::resize_file(Path("cut.part"), fs::file_size(Path("cut.part")) - 1);
+  EXPECT_EQ(GgufWriter::Resume(Path("cut"), metadata, tensors, 3).status().code(), StatusCode::kDataLoss);
+  metadata.SetString("general.architecture", "qwen2");
+  EXPECT_EQ(GgufWriter::Resume(Path("cut"), metadata, tensors, 1).status().code(), StatusCode::kDataLoss);
+}
+
 Metadata SplitKeys(int64_t part, int64_t count, int64_t tensors) {
   Metadata m;
   m.SetString("general.architecture", "qwen3");

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <unordered_set>
 #include <utility>
 
+#include "core/mapped_file.h"
 #include "formats/gguf_reader.h"
 #include "formats/tensor_layout.h"
 
@@ -141,28 +143,63 @@ Status PutTensors(const std::string& path, std::vector<TensorInfo>* tensors, std
   return Status::Ok();
 }
 
-}  // namespace
-
-Result<GgufWriter> GgufWriter::Create(const std::string& path, const Metadata& metadata,
-                                      std::vector<TensorInfo> tensors) {
+// Everything before the first tensor's bytes; fills in bytes and offset of `tensors`.
+Result<std::string> MakeHeader(const std::string& path, const Metadata& metadata, std::vector<TensorInfo>* tensors) {
   const auto entries = metadata.entries();
   const auto skipped =
       std::count_if(entries.begin(), entries.end(), [](const auto& entry) { return IsContainerKey(entry.key); });
   std::string header;
   Put(kGgufMagic, &header);
   Put(kVersion, &header);
-  Put<uint64_t>(tensors.size(), &header);
+  Put<uint64_t>(tensors->size(), &header);
   Put<uint64_t>(entries.size() - static_cast<size_t>(skipped), &header);
   INK_RETURN_IF_ERROR(PutMetadata(path, metadata, &header));
-  INK_RETURN_IF_ERROR(PutTensors(path, &tensors, &header));
+  INK_RETURN_IF_ERROR(PutTensors(path, tensors, &header));
   header.resize(Aligned(header.size()));
+  return header;
+}
 
+uint64_t DataBytes(std::span<const TensorInfo> tensors) {
+  return tensors.empty() ? 0 : tensors.back().offset + Aligned(tensors.back().bytes);
+}
+
+Status CheckHeader(const std::string& part, const std::string& header) {
+  INK_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(part));
+  const bool same = file.size() >= header.size() && std::memcmp(file.bytes().data(), header.data(), header.size()) == 0;
+  return same ? Status::Ok() : DataLoss(part + ": its metadata or tensors are not those of this model and these types");
+}
+
+}  // namespace
+
+GgufWriter::GgufWriter(AtomicFile file, std::vector<TensorInfo> tensors, uint64_t header_bytes)
+    : file_(std::move(file)), tensors_(std::move(tensors)), total_bytes_(header_bytes + DataBytes(tensors_)) {}
+
+Result<GgufWriter> GgufWriter::Create(const std::string& path, const Metadata& metadata,
+                                      std::vector<TensorInfo> tensors) {
+  INK_ASSIGN_OR_RETURN(const std::string header, MakeHeader(path, metadata, &tensors));
   INK_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
   INK_RETURN_IF_ERROR(file.Write(header.data(), header.size()));
-  GgufWriter writer(std::move(file), std::move(tensors));
-  writer.total_bytes_ = header.size();
-  for (const TensorInfo& tensor : writer.tensors_) writer.total_bytes_ += Aligned(tensor.bytes);
+  return GgufWriter(std::move(file), std::move(tensors), header.size());
+}
+
+Result<GgufWriter> GgufWriter::Resume(const std::string& path, const Metadata& metadata,
+                                      std::vector<TensorInfo> tensors, size_t complete) {
+  INK_ASSIGN_OR_RETURN(const std::string header, MakeHeader(path, metadata, &tensors));
+  INK_RETURN_IF_ERROR(CheckHeader(path + ".part", header));
+  if (complete > tensors.size()) {
+    return DataLoss(path + ".part: expected at most " + std::to_string(tensors.size()) + " complete tensors, found " +
+                    std::to_string(complete));
+  }
+  const uint64_t data = DataBytes(std::span(tensors).first(complete));
+  INK_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Resume(path, header.size() + data));
+  GgufWriter writer(std::move(file), std::move(tensors), header.size());
+  writer.current_ = complete;
   return writer;
+}
+
+Result<uint64_t> GgufWriter::FileBytes(const Metadata& metadata, std::vector<TensorInfo> tensors) {
+  INK_ASSIGN_OR_RETURN(const std::string header, MakeHeader("GGUF", metadata, &tensors));
+  return header.size() + DataBytes(tensors);
 }
 
 Status GgufWriter::Append(std::span<const std::byte> bytes) {

@@ -17,6 +17,13 @@ class GgufWriter {
   // Writes header, metadata and tensor descriptors (name, dtype and shape of each are used; offsets are computed, with
   // 32-byte alignment).
   static Result<GgufWriter> Create(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors);
+  // Goes on after the first `complete` tensors of the part file that an earlier Create left with the same metadata and
+  // tensors; what follows them is cut off. kNotFound without a part file, kDataLoss when its header is another one or
+  // it is too short.
+  static Result<GgufWriter> Resume(const std::string& path, const Metadata& metadata, std::vector<TensorInfo> tensors,
+                                   size_t complete);
+  // Bytes of the file that Create would write, which writes nothing here.
+  static Result<uint64_t> FileBytes(const Metadata& metadata, std::vector<TensorInfo> tensors);
 
   // Tensors are written in the order given to Create; a tensor's bytes may come in several pieces.
   // kInternal when more bytes come than the tensor has.
@@ -24,11 +31,18 @@ class GgufWriter {
   // Verifies that every tensor is complete, then gives the file its name.
   Status Finish();
 
+  // Returns when everything appended is on the disk.
+  Status Sync() { return file_.Sync(); }
+  // Leaves an unfinished file for Resume.
+  void KeepPart() { file_.KeepPart(); }
+
+  size_t complete_tensors() const { return current_; }
   uint64_t total_bytes() const { return total_bytes_; }  // of the finished file
   uint64_t position() const { return file_.position(); }
 
  private:
-  GgufWriter(AtomicFile file, std::vector<TensorInfo> tensors) : file_(std::move(file)), tensors_(std::move(tensors)) {}
+  // `tensors` with their offsets within the data section.
+  GgufWriter(AtomicFile file, std::vector<TensorInfo> tensors, uint64_t header_bytes);
   Status Pad();
 
   AtomicFile file_;

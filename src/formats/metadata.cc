@@ -161,6 +161,11 @@ void Metadata::SetI32s(std::string_view key, std::span<const int32_t> values) {
   SetView(key, MetaValue{MetaType::kArray, MetaArray{MetaType::kI32, std::move(wide)}});
 }
 
+void Metadata::SetF32s(std::string_view key, std::span<const float> values) {
+  std::vector<double> wide(values.begin(), values.end());
+  SetView(key, MetaValue{MetaType::kArray, MetaArray{MetaType::kF32, std::move(wide)}});
+}
+
 void Metadata::SetView(std::string_view key, MetaValue value) {
   if (const auto it = index_.find(key); it != index_.end()) {
     entries_[it->second].value = std::move(value);

@@ -86,6 +86,7 @@ class Metadata {
   void SetString(std::string_view key, std::string_view value);
   void SetStrings(std::string_view key, std::span<const std::string> values);
   void SetI32s(std::string_view key, std::span<const int32_t> values);
+  void SetF32s(std::string_view key, std::span<const float> values);
   void SetView(std::string_view key, MetaValue value);
   void Erase(std::string_view key);
   // A copy that shares the strings owned here; what SetView left views to (a mapped file) the caller keeps alive.

@@ -23,6 +23,7 @@ TEST(MetadataTest, ReadsBackWhatWasSet) {
   m.SetF32("f", 0.5f);
   m.SetBool("b", false);
   m.SetI32s("ints", std::vector<int32_t>{-1, 2});
+  m.SetF32s("floats", std::vector<float>{0.25f, -3.0f});
   m.SetStrings("strings", std::vector<std::string>{"x", "y"});
   EXPECT_EQ(*m.GetString("general.name"), "Tiny");
   EXPECT_EQ(*m.GetInt("n"), 7);
@@ -30,6 +31,7 @@ TEST(MetadataTest, ReadsBackWhatWasSet) {
   EXPECT_EQ(*m.GetFloat("f"), 0.5);
   EXPECT_FALSE(*m.GetBool("b"));
   EXPECT_THAT(*m.GetInts("ints"), ElementsAre(-1, 2));
+  EXPECT_THAT(*m.GetFloats("floats"), ElementsAre(0.25, -3.0));
   EXPECT_THAT(*m.GetStrings("strings"), ElementsAre("x", "y"));
 }
 

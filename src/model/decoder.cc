@@ -105,9 +105,8 @@ Status Decoder::TakeWorkspace() {
   return Status::Ok();
 }
 
-Status Decoder::Check(std::span<const SequenceStep> sequences, size_t logits) const {
+Status Decoder::Check(std::span<const SequenceStep> sequences) const {
   int64_t rows = 0;
-  int64_t logit_rows = 0;
   bool decoding = false;
   for (const SequenceStep& s : sequences) {
     const int64_t count = static_cast<int64_t>(s.tokens.size());
@@ -124,18 +123,28 @@ Status Decoder::Check(std::span<const SequenceStep> sequences, size_t logits) co
         return InvalidArgument(Numbers("step: token id", token, config_.vocab - 1));
     }
     rows += count;
-    logit_rows += RowsWithLogits(s);
   }
   if (rows > limits_.max_step_rows) return InvalidArgument(Numbers("step: rows", rows, limits_.max_step_rows));
-  if (logit_rows > limits_.max_logit_rows)
-    return InvalidArgument(Numbers("step: rows with logits", logit_rows, limits_.max_logit_rows));
   if (static_cast<int64_t>(sequences.size()) > limits_.max_sequences) {
     return InvalidArgument(Numbers("step: sequences", static_cast<int64_t>(sequences.size()), limits_.max_sequences));
   }
-  if (logits < static_cast<size_t>(logit_rows * config_.vocab)) {
-    return InvalidArgument("step: expected room for " + std::to_string(logit_rows) + " rows of logits");
+  return Status::Ok();
+}
+
+Status Decoder::CheckLogits(int64_t rows, size_t logits) const {
+  if (rows > limits_.max_logit_rows)
+    return InvalidArgument(Numbers("step: rows with logits", rows, limits_.max_logit_rows));
+  if (logits < static_cast<size_t>(rows * config_.vocab)) {
+    return InvalidArgument("step: expected room for " + std::to_string(rows) + " rows of logits");
   }
   return Status::Ok();
+}
+
+Status Decoder::CheckHidden(Rows hidden) const {
+  if (hidden.rows == shape_.rows() && hidden.cols == config_.hidden) return Status::Ok();
+  return InvalidArgument("step: expected (" + std::to_string(shape_.rows()) + ", " + std::to_string(config_.hidden) +
+                         ") hidden values, found (" + std::to_string(hidden.rows) + ", " + std::to_string(hidden.cols) +
+                         ")");
 }
 
 void Decoder::Begin(std::span<const SequenceStep> sequences) {
@@ -158,11 +167,46 @@ void Decoder::Begin(std::span<const SequenceStep> sequences) {
 }
 
 Status Decoder::Forward(std::span<const SequenceStep> sequences, std::span<float> logits) {
-  INK_RETURN_IF_ERROR(Check(sequences, logits.size()));
+  INK_RETURN_IF_ERROR(Check(sequences));
+  int64_t logit_rows = 0;
+  for (const SequenceStep& s : sequences) logit_rows += RowsWithLogits(s);
+  INK_RETURN_IF_ERROR(CheckLogits(logit_rows, logits.size()));
   Begin(sequences);
+  keep_all_rows_ = false;
   backend_.Embed(embedding_, tokens_, Step(x_));
   for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer);
   Output(logits);
+  return Status::Ok();
+}
+
+Status Decoder::Embed(std::span<const SequenceStep> sequences, Rows hidden) {
+  INK_RETURN_IF_ERROR(Check(sequences));
+  Begin(sequences);
+  INK_RETURN_IF_ERROR(CheckHidden(hidden));
+  backend_.Embed(embedding_, tokens_, hidden);
+  return Status::Ok();
+}
+
+Status Decoder::RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden) {
+  if (first < 0 || first > last || last > config_.layers) {
+    return InvalidArgument("step: expected layers within 0 to " + std::to_string(config_.layers) + ", found " +
+                           std::to_string(first) + " to " + std::to_string(last));
+  }
+  INK_RETURN_IF_ERROR(Check(sequences));
+  Begin(sequences);
+  INK_RETURN_IF_ERROR(CheckHidden(hidden));
+  keep_all_rows_ = true;
+  for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(hidden.row(r), hidden.cols, x_.row(r));
+  for (int layer = first; layer < last; ++layer) RunLayer(layer);
+  for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(x_.row(r), hidden.cols, hidden.row(r));
+  return Status::Ok();
+}
+
+Status Decoder::ComputeLogits(Rows hidden, std::span<float> logits) {
+  INK_RETURN_IF_ERROR(CheckLogits(hidden.rows, logits.size()));
+  const Rows rows = gathered_.Slice(0, hidden.rows);
+  for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(hidden.row(r), hidden.cols, rows.row(r));
+  MultiplyOutput(rows, StepShape{rows.rows, 0}, logits.data());
   return Status::Ok();
 }
 
@@ -195,7 +239,7 @@ void Decoder::Attend(int layer, const AttentionWeights& weights) {
     sequences_[i].pages.v = {page_pointers_.data() + begin + pages, pages};
   }
   backend_.StoreKv(Step(k_), Step(v_), sequences_);
-  if (layer + 1 == config_.layers) KeepRowsWithLogits();
+  if (layer + 1 == config_.layers && !keep_all_rows_) KeepRowsWithLogits();
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend_.Attention(Step(q_), config_.heads, scale, IsFloat(weights.output.dtype), sequences_, Step(a_));
 }
@@ -247,14 +291,17 @@ void Decoder::Output(std::span<float> logits) {
       }
     }
     if (count == 0) continue;
-    const Rows rows = gathered_.Slice(0, count);
-    backend_.RmsNorm(rows, output_norm_.data(), config_.rms_eps, rows);
     const StepShape shape = phase == Phase::kPrompt ? StepShape{count, 0} : StepShape{0, count};
-    const Rows y{logits.data() + done * config_.vocab, count, config_.vocab, config_.vocab};
-    const std::array<MatMulTarget, 1> target = {MatMulTarget{output_, nullptr, y}};
-    backend_.MatMul(rows, shape, target);
+    MultiplyOutput(gathered_.Slice(0, count), shape, logits.data() + done * config_.vocab);
     done += count;
   }
+}
+
+void Decoder::MultiplyOutput(Rows rows, StepShape shape, float* logits) {
+  backend_.RmsNorm(rows, output_norm_.data(), config_.rms_eps, rows);
+  const std::array<MatMulTarget, 1> target = {
+      MatMulTarget{output_, nullptr, {logits, rows.rows, config_.vocab, config_.vocab}}};
+  backend_.MatMul(rows, shape, target);
 }
 
 Result<AttentionWeights> AttentionWeights::Load(const TensorLoader& loader, const ModelConfig& c, int layer) {

@@ -51,6 +51,15 @@ class Model {
   // order, to `logits` (rows asked for, vocab). Sequences of the prompt phase come first. kInvalidArgument when a token
   // id, a limit or a page table does not fit. Allocates nothing.
   virtual Status Forward(std::span<const SequenceStep> sequences, std::span<float> logits) = 0;
+
+  // Forward in parts, for work that looks between the layers. `hidden` is the residual stream, (tokens of all
+  // sequences, hidden); every row keeps its place. Errors as in Forward, and kUnimplemented of a model that does not
+  // run in parts.
+  virtual Status Embed(std::span<const SequenceStep> sequences, Rows hidden);
+  // Layers [first, last), in place. Keys and values of these layers are written.
+  virtual Status RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden);
+  // Logits of rows after the last layer, (hidden.rows, vocab), in the prompt phase; at most max_logit_rows.
+  virtual Status ComputeLogits(Rows hidden, std::span<float> logits);
 };
 
 }  // namespace inkstone

@@ -1,5 +1,7 @@
 #include "model/tensor_loader.h"
 
+#include <charconv>
+
 #include "quant/codec.h"
 
 namespace inkstone {
@@ -50,5 +52,12 @@ Result<F32Vector> TensorLoader::OptionalVector(const std::string& name, int64_t 
 }
 
 std::string BlockTensor(int layer, const char* suffix) { return "blk." + std::to_string(layer) + "." + suffix; }
+
+int LayerOf(std::string_view tensor) {
+  constexpr std::string_view kBlock = "blk.";
+  int layer = -1;
+  if (tensor.starts_with(kBlock)) std::from_chars(tensor.data() + kBlock.size(), tensor.data() + tensor.size(), layer);
+  return layer;
+}
 
 }  // namespace inkstone

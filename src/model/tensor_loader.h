@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/status.h"
@@ -39,5 +40,8 @@ class TensorLoader {
 
 // "blk.3.attn_q.weight"
 std::string BlockTensor(int layer, const char* suffix);
+
+// 3 of "blk.3.attn_q.weight"; -1 of a tensor that belongs to no layer.
+int LayerOf(std::string_view tensor);
 
 }  // namespace inkstone

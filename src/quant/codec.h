@@ -1,4 +1,4 @@
-// Scalar encode and decode of every tensor type: the specification that kernels are tested against.
+// Encode and decode of every tensor type; the decoder is the specification that kernels are tested against.
 // Block layouts follow the GGUF / ggml format (ggml-common.h documents them); see blocks.h.
 #pragma once
 
@@ -13,12 +13,27 @@ namespace inkstone {
 // Decodes `elements` values (a multiple of the type's block) from `src` to f32.
 void DecodeRow(DType type, const std::byte* src, int64_t elements, float* dst);
 
-// True for the types that EncodeRow writes: F32, F16, BF16, Q8_0, Q4_0, Q4_1.
-bool CanEncode(DType type);
+// Encodes `elements` f32 values (a multiple of the type's block) to `dst` with the scales that make the weighted
+// squared error small: sum of importance[i] * (x[i] - decoded[i])^2. `importance`: (elements), finite and not negative;
+// null: all alike. Values must be finite and within EncodeLimit; check them with FirstBeyond. Deterministic on every
+// machine.
+void EncodeRow(DType type, const float* src, int64_t elements, std::byte* dst, const float* importance = nullptr);
 
-// Encodes `elements` f32 values (a multiple of the type's block) to `dst`. CanEncode(type) must hold. Values must be
-// finite; use FirstNonFinite to check them.
-void EncodeRow(DType type, const float* src, int64_t elements, std::byte* dst);
+// Error feedback: later columns make up for the errors of earlier ones (GPTQ: Frantar et al. 2023, "Accurate
+// Post-Training Quantization for Generative Pre-trained Transformers").
+struct FeedbackBlock {
+  float* x;  // (count): the row's values, earlier columns' feedback included; changed by feedback within the block
+  const float* importance;  // (count) or null
+  const float*
+      upper;  // (count, count) with row stride `stride`: upper Cholesky factor of the inverse Hessian, diagonal > 0
+  int64_t stride;
+  float*
+      error;  // (count), out: (x[j] - decoded[j]) / upper[j][j] for the caller to feed to the columns after this block
+};
+// Encodes `count` columns (a multiple of the type's block, at most 256) of one row: scales are fitted to x as each
+// block of the type begins, then column after column is rounded and its error fed to the columns after it. Quantized
+// types only.
+void EncodeWithFeedback(DType type, const FeedbackBlock& block, int64_t count, std::byte* dst);
 
 // Index of the first NaN or infinity, or -1.
 int64_t FirstNonFinite(const float* values, int64_t count);
@@ -26,8 +41,7 @@ int64_t FirstNonFinite(const float* values, int64_t count);
 // Index of the first NaN or value whose magnitude is above `limit` (finite, >= 0), or -1.
 int64_t FirstBeyond(const float* values, int64_t count, float limit);
 
-// The largest magnitude that EncodeRow takes without a value or a block scale becoming infinite. CanEncode(type) must
-// hold.
+// The largest magnitude that EncodeRow takes without a value or a block scale becoming infinite.
 float EncodeLimit(DType type);
 
 }  // namespace inkstone

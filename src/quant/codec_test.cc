@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <bit>
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -12,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "core/half.h"
 #include "quant/blocks.h"
 
 namespace inkstone {
@@ -36,6 +34,7 @@ std::vector<float> ReadGoldenFloats(const std::string& name) {
 
 std::vector<uint32_t> Bits(const std::vector<float>& values) {
   std::vector<uint32_t> bits;
+  bits.reserve(values.size());
   for (float v : values) bits.push_back(std::bit_cast<uint32_t>(v));
   return bits;
 }
@@ -63,11 +62,10 @@ TEST_P(EveryType, DecodesFromAnyAddress) {
   EXPECT_EQ(Bits(decoded), Bits(expected));
 }
 
-class OutputType : public testing::TestWithParam<DType> {};
+class ReferenceType : public testing::TestWithParam<DType> {};
 
-TEST_P(OutputType, EncodesAsTheReferenceDoes) {
+TEST_P(ReferenceType, EncodesAsTheReferenceDoes) {
   const DTypeInfo& info = Info(GetParam());
-  ASSERT_TRUE(CanEncode(info.type));
   const std::vector<float> values = ReadGoldenFloats("encode.f32");
   const std::vector<std::byte> expected = ReadGolden("encode_" + std::string(info.name) + ".bin");
   std::vector<std::byte> encoded(static_cast<size_t>(RowBytes(info.type, static_cast<int64_t>(values.size()))));
@@ -82,17 +80,8 @@ TEST_P(OutputType, EncodesAsTheReferenceDoes) {
 INSTANTIATE_TEST_SUITE_P(Codec, EveryType, testing::ValuesIn(AllDTypes().begin(), AllDTypes().end()),
                          [](const auto& test) { return std::string(test.param.name); });
 
-INSTANTIATE_TEST_SUITE_P(Codec, OutputType,
-                         testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0,
-                                         DType::kQ4_1),
+INSTANTIATE_TEST_SUITE_P(Codec, ReferenceType, testing::Values(DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0),
                          [](const auto& test) { return std::string(Info(test.param).name); });
-
-TEST(Codec, SaysWhatItCannotEncode) {
-  for (DType type : {DType::kQ5_0, DType::kQ5_1, DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K,
-                     DType::kIQ4_NL, DType::kIQ4_XS}) {
-    EXPECT_FALSE(CanEncode(type)) << Info(type).name;
-  }
-}
 
 TEST(Codec, BlockStructsHaveTheSizesOfTheTypes) {
   EXPECT_EQ(Info(DType::kQ4_0).block_bytes, static_cast<int>(sizeof(BlockQ4_0)));
@@ -107,29 +96,6 @@ TEST(Codec, BlockStructsHaveTheSizesOfTheTypes) {
   EXPECT_EQ(Info(DType::kQ6_K).block_bytes, static_cast<int>(sizeof(BlockQ6_K)));
   EXPECT_EQ(Info(DType::kIQ4_NL).block_bytes, static_cast<int>(sizeof(BlockIQ4_NL)));
   EXPECT_EQ(Info(DType::kIQ4_XS).block_bytes, static_cast<int>(sizeof(BlockIQ4_XS)));
-}
-
-TEST(Codec, ValuesTooSmallForAScaleBecomeZero) {
-  std::vector<float> values(32, std::numeric_limits<float>::denorm_min());
-  values[3] = -values[3];
-  for (DType type : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
-    std::vector<std::byte> encoded(static_cast<size_t>(Info(type).block_bytes));
-    std::vector<float> decoded(32);
-    EncodeRow(type, values.data(), 32, encoded.data());
-    DecodeRow(type, encoded.data(), 32, decoded.data());
-    EXPECT_THAT(decoded, testing::Each(0.0f)) << Info(type).name;
-  }
-}
-
-TEST(Codec, QuantizationErrorIsWithinHalfAStep) {
-  std::vector<float> values(32);
-  for (int i = 0; i < 32; ++i) values[static_cast<size_t>(i)] = std::sin(static_cast<float>(i) * 0.7f);
-  BlockQ8_0 block;
-  EncodeRow(DType::kQ8_0, values.data(), 32, reinterpret_cast<std::byte*>(&block));
-  std::vector<float> decoded(32);
-  DecodeRow(DType::kQ8_0, reinterpret_cast<std::byte*>(&block), 32, decoded.data());
-  const float step = F16ToF32(block.d);
-  for (size_t i = 0; i < 32; ++i) EXPECT_NEAR(decoded[i], values[i], 0.55f * step);
 }
 
 TEST(Codec, FindsTheFirstNonFiniteValue) {
@@ -151,20 +117,6 @@ TEST(Codec, FindsTheFirstValueBeyondALimit) {
   EXPECT_EQ(FirstBeyond(values.data(), 3000, 65504.0f), 2999);
   values[7] = -65505.0f;
   EXPECT_EQ(FirstBeyond(values.data(), 3000, 65504.0f), 7);
-}
-
-TEST(Codec, ValuesUpToTheLimitDecodeToFiniteOnes) {
-  for (DType type : {DType::kF32, DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1}) {
-    std::vector<float> values(32, 0.0f);
-    values[0] = EncodeLimit(type);
-    values[1] = -EncodeLimit(type);
-    std::vector<std::byte> encoded(static_cast<size_t>(RowBytes(type, 32)));
-    std::vector<float> decoded(32);
-    EncodeRow(type, values.data(), 32, encoded.data());
-    DecodeRow(type, encoded.data(), 32, decoded.data());
-    EXPECT_EQ(FirstNonFinite(decoded.data(), 32), -1) << Info(type).name;
-    EXPECT_NEAR(decoded[0] / values[0], 1.0f, 0.15f) << Info(type).name;
-  }
 }
 
 }  // namespace

@@ -3,12 +3,20 @@
 Environment: INKSTONE names the program, SMOLLM2 a GGUF of SmolLM2-135M-Instruct.
 """
 import json
+import math
 import os
 import pathlib
 import resource
+import statistics
+import struct
 import subprocess
 import tempfile
+import time
 import unittest
+import xml.etree.ElementTree
+
+import gguf
+import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 INKSTONE = os.environ["INKSTONE"]
@@ -36,9 +44,40 @@ class CliTest(unittest.TestCase):
         self.ok("compress", TINY, "-o", path, "--type", kind)
         return path
 
+    def test_compress_for_a_size(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text, out, page = (os.path.join(folder, name) for name in ("text.txt", "out.gguf", "report.html"))
+            pathlib.Path(text).write_text((ROOT / "docs/ARCHITECTURE.md").read_text()[:6000])
+            report = json.loads(run("compress", TINY, "-o", out, "--size", "4.4MB", "--calibration", text, "--calibration-tokens", "1024",
+                                    "--keep", "blk.0.attn_v=Q8_0", "--report", page, "--json").stdout)
+            self.assertLessEqual(report["file_bytes"], 4_400_000)
+            self.assertGreaterEqual(report["file_bytes"], 4_400_000 * 0.995)
+            self.assertEqual(os.path.getsize(out), report["file_bytes"])
+            self.assertEqual(next(t["type"] for t in report["tensors"] if t["name"] == "blk.0.attn_v.weight"), "Q8_0")
+            self.assertIn("sensitivity", json.loads(run("inspect", out, "--json").stdout))
+            quality = json.loads(run("eval", out, "--reference", TINY, "--text", str(ROOT / "docs/PERFORMANCE.md"), "--json").stdout)
+            self.assertLess(quality["kld_mean"], 0.05)
+            self.assertIn("Answers side by side", pathlib.Path(page).read_text())
+
+    def test_pruned_model_runs(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.gguf")
+            report = json.loads(run("compress", TINY, "-o", out, "--type", "Q8_0", "--prune", "1", "--prune-loss", "50", "--calibration-tokens", "512",
+                                    "--no-feedback", "--json").stdout)
+            self.assertEqual(len(report["pruned_layers"]), 1)
+            self.assertGreater(report["prune_loss"], 0)
+            self.assertEqual(len(json.loads(run("logits", out, "--tokens", "1,2,3").stdout)["logits"]), 6144)
+            refused = run("compress", TINY, "-o", out, "--type", "Q8_0", "--prune", "5", "--prune-loss", "0.0001", "--calibration-tokens", "512")
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("above the limit", refused.stderr)
+
     def test_usage_errors_exit_with_2(self):
         for args in [[], ["nonsense"], ["run"], ["logits", TINY], ["logits", TINY, "--tokens", "x"], ["bench", TINY, "-n", "0"],
-                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["compress", TINY, "-o", "x", "--type", "Q9"], ["compress", TINY, "-o", "x", "--preset", "tiny"]]:
+                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["eval", "--text", __file__], ["eval", "--compare", TINY, "--text", __file__],
+                     ["compress", TINY, "-o", "x", "--type", "Q9"], ["compress", TINY, "-o", "x", "--preset", "tiny"],
+                     ["compress", TINY, "--type", "Q8_0"], ["compress", TINY, "-o", "x", "--type", "Q8_0", "--keep", "attn_q"],
+                     ["compress", TINY, "-o", "x", "--type", "Q8_0", "--keep", "(=Q8_0"], ["compress", TINY, "-o", "x", "--pure", "--preset", "int8"],
+                     ["compress", TINY, "-o", "x", "--type", "Q8_0", "--dry-run", "--resume"]]:
             with self.subTest(args):
                 result = run(*args)
                 self.assertEqual(result.returncode, 2, result.stderr)
@@ -48,7 +87,10 @@ class CliTest(unittest.TestCase):
         (self.path / "bad.gguf").write_bytes(b"GGUF\3\0\0\0" + b"\xff" * 64)
         for args in [["inspect", "/no/such/model"], ["inspect", self.path / "bad.gguf"], ["logits", TINY, "--tokens", "99999"],
                      ["run", TINY, "-p", "x", "--context", "99999999"], ["run", TINY, "-p", "x", "--pin", "on", "--threads", "1024"],
-                     ["compress", TINY, "-o", "/no/such/folder/x.gguf", "--type", "F16"]]:
+                     ["compress", TINY, "-o", "/no/such/folder/x.gguf", "--type", "F16"],
+                     ["compress", TINY, "-o", self.path / "x.gguf", "--type", "F16", "--resume"],
+                     ["compress", TINY, "-o", self.path / "x.gguf", "--type", "F16", "--imatrix", self.path / "bad.gguf"],
+                     ["compress", TINY, "-o", self.path / "x.gguf", "--type", "F16", "--keep", "no_such_tensor=F32"]]:
             with self.subTest(args):
                 result = run(*args)
                 self.assertEqual(result.returncode, 1, result.stdout)
@@ -107,6 +149,71 @@ class CliTest(unittest.TestCase):
         self.assertEqual(report["file_bytes"], (self.path / "q8.gguf").stat().st_size)
         self.assertEqual(os.listdir(self.path), ["q8.gguf"])
 
+    def test_compress_keeps_what_it_is_told_to(self):
+        path = self.path / "mixed.gguf"
+        report = json.loads(self.ok("compress", TINY, "-o", path, "--type", "q4_0", "--keep", "attn_.*=Q8_0", "--keep", r"blk\.0\.attn_v=F16", "--json"))
+        types = {t["name"]: t["type"] for t in json.loads(self.ok("inspect", path, "--json"))["tensors"]}
+        self.assertEqual(types, {t["name"]: t["type"] for t in report["tensors"]})
+        self.assertEqual([types[f"blk.{n}.weight"] for n in ["0.attn_v", "1.attn_v", "0.ffn_up", "0.ffn_norm"]], ["F16", "Q8_0", "Q4_0", "F32"])
+        self.assertEqual(sum(t["bytes"] for t in report["types"]), report["tensor_bytes"])
+
+    def test_compress_dry_run_writes_nothing_and_is_right(self):
+        args = ["compress", TINY, "--type", "Q8_0"]
+        dry = json.loads(self.ok(*args, "--dry-run", "--json"))
+        table = self.ok(*args, "--dry-run", "-o", self.path / "x.gguf")
+        self.assertIn("ffn_down.weight", table)
+        self.assertEqual(os.listdir(self.path), [])
+        real = json.loads(self.ok(*args, "-o", self.path / "x.gguf", "--json"))
+        self.assertEqual({**real, "dry_run": True, "output": ""}, dry)
+        self.assertEqual(dry["file_bytes"], (self.path / "x.gguf").stat().st_size)
+        mixture = json.loads(self.ok("compress", TINY, "--type", "q4_k_m", "--dry-run", "--json"))
+        self.assertEqual((mixture["file_type"], mixture["groups"][0]["kind"], mixture["groups"][0]["type"]), (15, "token_embd.weight", "Q6_K"))
+        fallbacks = json.loads(self.ok("compress", SMOLLM2, "--type", "Q4_K", "--pure", "--dry-run", "--json"))["fallbacks"]
+        self.assertIn({"tensor": "blk.0.attn_q.weight", "wanted": "Q4_K", "used": "Q5_0"}, fallbacks)
+
+    def test_compress_reads_importance_in_both_forms(self):
+        tensors = json.loads(self.ok("inspect", TINY, "--json"))["tensors"]
+        matrices = {t["name"]: t["shape"][1] for t in tensors if len(t["shape"]) == 2 and t["name"].startswith("blk.")}
+        old = self.path / "imatrix.dat"
+        entries = b"".join(struct.pack("<i", len(n)) + n.encode() + struct.pack("<ii", 5, c) + np.arange(c, dtype="<f4").tobytes() for n, c in matrices.items())
+        old.write_bytes(struct.pack("<i", len(matrices)) + entries + struct.pack("<ii", 5, 8) + b"text.txt")
+        new = self.path / "imatrix.gguf"
+        writer = gguf.GGUFWriter(new, "")  # as llama-imatrix does
+        writer.add_type("imatrix")
+        writer.add_array("imatrix.datasets", ["text.txt"])
+        writer.add_uint32("imatrix.chunk_count", 5)
+        writer.add_uint32("imatrix.chunk_size", 512)
+        for name, columns in matrices.items():
+            writer.add_tensor(name + ".in_sum2", 512 * np.arange(columns, dtype=np.float32).reshape(1, -1))
+            writer.add_tensor(name + ".counts", np.full((1, 1), 5 * 512, dtype=np.float32))
+        for step in [writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file, writer.close]:
+            step()
+        results = []
+        for imatrix in [old, new]:
+            self.ok("compress", TINY, "-o", self.path / "out.gguf", "--type", "Q4_0", "--imatrix", imatrix)
+            results.append((self.path / "out.gguf").read_bytes())
+        self.assertEqual(*results)
+        other = run("compress", SMOLLM2, "-o", self.path / "out.gguf", "--type", "Q4_0", "--imatrix", new)
+        self.assertEqual(other.returncode, 1)
+        self.assertRegex(other.stderr, r"imatrix.gguf: entry of tensor 'blk\.0\.\w+\.weight': expected \d+ columns, found \d+")
+
+    def test_a_killed_compress_resumes(self):
+        whole, path = self.path / "whole.gguf", self.path / "out.gguf"
+        self.ok("compress", SMOLLM2, "-o", whole, "--type", "F32")
+        args = ["compress", SMOLLM2, "-o", path, "--type", "F32"]
+        process = subprocess.Popen([INKSTONE, *map(str, args)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        journal = self.path / "out.gguf.part.json"
+        while process.poll() is None and not (journal.exists() and json.loads(journal.read_text())["complete_tensors"]):
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        self.assertFalse(path.exists())
+        self.assertIn("--resume", run(*args[:-1], "F16", "--resume").stderr)
+        report = json.loads(self.ok(*args, "--resume", "--json"))
+        self.assertGreater(report["resumed_bytes"], 0)
+        self.assertEqual(path.read_bytes(), whole.read_bytes())
+        self.assertEqual(sorted(os.listdir(self.path)), ["out.gguf", "whole.gguf"])
+
     def test_synth_and_bench(self):
         self.ok("synth", "--shape", "qwen3-tiny", "--out", self.path / "synth")
         result = json.loads(self.ok("bench", self.path / "synth", "-p", 64, "-n", 8, "--repeat", 1, "--json"))
@@ -147,6 +254,78 @@ class CliTest(unittest.TestCase):
                 self.assertLess(json.loads(result.stdout)["kld_mean"], limit, (model, target, phase))
                 measured += 1
         self.assertGreater(measured, 0)
+
+    def eval_texts(self):
+        first, second = self.path / "first.txt", self.path / "second.txt"
+        first.write_text((ROOT / "README.md").read_text())
+        second.write_text((ROOT / "README.zh.md").read_text()[:2000])
+        return ["--text", first, "--text", second, "--context", "128"]
+
+    def test_eval_agrees_with_the_definitions(self):
+        text = self.path / "text.txt"
+        text.write_text((ROOT / "README.md").read_text()[:600])
+        model = self.compressed("Q4_0")
+        result = json.loads(self.ok("eval", model, "--text", text, "--reference", TINY, "--kv-type", "f32", "--context", 64, "--windows", 1, "--json"))
+        tokens = json.loads(self.ok("tokenize", TINY, text=text.read_text()))["tokens"][:64]
+
+        def log_probabilities(path):
+            rows = json.loads(self.ok("logits", path, "--tokens", ",".join(map(str, tokens)), "--all"))["logits"]
+            sums = [math.log(sum(math.exp(x) for x in row)) for row in rows]
+            return [[v - total for v in row] for row, total in zip(rows[:-1], sums)]
+        p, q = log_probabilities(TINY), log_probabilities(model)
+        kl = [sum(math.exp(a) * (a - b) for a, b in zip(*rows)) for rows in zip(p, q)]
+        loss = [-row[t] for row, t in zip(q, tokens[1:])]
+        difference = [a + row[t] for a, row, t in zip(loss, p, tokens[1:])]
+        error = {name: statistics.stdev(v) / len(v) ** 0.5 for name, v in [("kl", kl), ("loss", loss), ("difference", difference)]}
+        perplexity, ratio = math.exp(statistics.mean(loss)), math.exp(statistics.mean(difference))
+        same = statistics.mean(a.index(max(a)) == b.index(max(b)) for a, b in zip(p, q))
+        for key, expected in {"tokens": 63, "perplexity": perplexity, "perplexity_error": perplexity * error["loss"], "kld_mean": statistics.mean(kl),
+                              "kld_error": error["kl"], "kld_median": statistics.median(kl), "perplexity_ratio": ratio,
+                              "perplexity_ratio_error": ratio * error["difference"], "top1_agree": same}.items():
+            self.assertAlmostEqual(result[key] / expected, 1, delta=5e-3, msg=key)
+
+    def test_eval_of_several_texts_is_their_weighted_mean(self):
+        result = json.loads(self.ok("eval", self.compressed("Q4_0"), *self.eval_texts(), "--reference", TINY, "--json"))
+        self.assertEqual([pathlib.Path(t["text"]).name for t in result["texts"]], ["first.txt", "second.txt"])
+        self.assertEqual(sum(t["tokens"] for t in result["texts"]), result["tokens"])
+        for key in ["loss", "kld_mean", "top1_agree"]:
+            self.assertAlmostEqual(sum(t[key] * t["tokens"] for t in result["texts"]) / result["tokens"], result[key], places=10)
+
+    def test_eval_compares_models_and_keeps_the_references_logits(self):
+        texts = self.eval_texts()
+        models = [self.compressed(kind) for kind in ["Q8_0", "Q4_0"]]
+        logits, plot = self.path / "reference.logits", self.path / "plot.svg"
+        keep = ["--reference-logits", logits]
+        compared = json.loads(self.ok("eval", "--compare", *models, "--reference", TINY, *texts, *keep, "--plot", plot, "--json"))
+        self.assertEqual(compared["reference"]["model"], "tiny-qwen3")
+        self.assertEqual([m["model"] for m in compared["models"]], ["tiny-Q4_0.gguf", "tiny-Q8_0.gguf"])  # by size
+        self.assertIn("tiny-Q8_0", "".join(xml.etree.ElementTree.parse(plot).getroot().itertext()))
+        for path, of_comparison in zip(reversed(models), compared["models"]):
+            beside = json.loads(self.ok("eval", path, "--reference", TINY, *texts, "--json"))
+            self.assertEqual(json.loads(self.ok("eval", path, *texts, *keep, "--json")), of_comparison)  # without the reference
+            self.assertAlmostEqual(beside["kld_mean"], of_comparison["kld_mean"], delta=1e-7)
+            self.assertAlmostEqual(beside["reference_perplexity"], of_comparison["reference_perplexity"], places=9)
+        before = sorted(os.listdir(self.path))
+        self.assertIn("ratio", self.ok("eval", "--compare", *models, "--reference", TINY, *texts))  # by a temporary file
+        self.assertEqual(sorted(os.listdir(self.path)), before)
+        self.assertIn("number of windows", run("eval", models[0], *texts[:2], *texts[4:], *keep).stderr)
+        self.assertIn("another model", run("eval", models[0], *texts, *keep, "--reference", models[1]).stderr)
+        with open(logits, "r+b") as file:
+            file.truncate(100_000)
+        self.assertEqual(run("eval", models[0], *texts, *keep).returncode, 1)
+
+    def test_eval_continues_killed_recordings(self):
+        texts = ["--text", ROOT / "docs/ARCHITECTURE.md", "--text", ROOT / "README.md", "--context", 64]
+        whole, killed = self.path / "whole.logits", self.path / "killed.logits"
+        command = ["eval", TINY, *texts, "--reference", TINY, "--reference-logits"]
+        self.ok(*command, whole)
+        process = subprocess.Popen([INKSTONE, *map(str, command), str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (killed.exists() and killed.stat().st_size > 2_000_000):
+            time.sleep(0.001)
+        process.kill()
+        process.wait()
+        self.ok(*command, killed)
+        self.assertTrue(killed.read_bytes() == whole.read_bytes())
 
 
 if __name__ == "__main__":

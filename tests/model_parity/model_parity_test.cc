@@ -124,6 +124,31 @@ TEST_P(ModelParityTest, LogitsAgreeWithTransformersOnEveryTargetAndPhase) {
   }
 }
 
+TEST_P(ModelParityTest, RunInPartsGivesTheSameBits) {
+  auto runtime = Runtime::Create({2, ""});
+  auto loaded = LoadModel((folder_ / "hf").string(), **runtime, SmallLimits());
+  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  Model& model = *loaded->model;
+  const std::vector<float> expected = AllLogits(model, *loaded->backend, tokens_, 96, Phase::kPrompt, DType::kF16);
+  const KvLayout layout = *model.config().KvLayoutFor(DType::kF16);
+  auto pool = PagePool::Create(*loaded->backend, layout, layout.PagesFor(static_cast<int64_t>(tokens_.size())));
+  PageTable table(&*pool);
+  ASSERT_TRUE(table.Reserve(static_cast<int64_t>(tokens_.size())).ok());
+  const SequenceStep step{tokens_, 0, &table, Phase::kPrompt, LogitRows::kAll};
+  const int64_t rows = static_cast<int64_t>(tokens_.size()), cols = model.config().hidden;
+  std::vector<float> values(static_cast<size_t>(rows * cols));
+  const Rows hidden{values.data(), rows, cols, cols};
+  ASSERT_TRUE(model.Embed({&step, 1}, hidden).ok());
+  for (int layer = 0; layer < model.config().layers; ++layer) {
+    ASSERT_TRUE(model.RunLayers(layer, layer + 1, {&step, 1}, hidden).ok());
+  }
+  std::vector<float> logits(expected.size());
+  ASSERT_TRUE(model.ComputeLogits(hidden, logits).ok());
+  EXPECT_EQ(logits, expected);
+  EXPECT_FALSE(model.RunLayers(0, model.config().layers + 1, {&step, 1}, hidden).ok());
+  EXPECT_FALSE(model.Embed({&step, 1}, hidden.Slice(0, rows - 1)).ok());
+}
+
 TEST_P(ModelParityTest, ChunksThreadsAndNeighboursChangeNoBit) {
   for (const KernelTable* kernels : AvailableKernels(DetectCpuFeatures())) {
     SCOPED_TRACE(kernels->target);
@@ -148,7 +173,7 @@ TEST_P(ModelParityTest, AConvertedFileGivesTheSameLogits) {
   CompressOptions options;
   options.source = (folder_ / "hf").string();
   options.output = (folder_ / "f32.gguf").string();
-  options.type = DType::kF32;
+  options.recipe.base = DType::kF32;
   const auto report = Compress(options, [](const Progress&) {});
   ASSERT_TRUE(report.ok()) << report.status().message();
   auto runtime = Runtime::Create({1, ""});
@@ -167,7 +192,7 @@ TEST_P(TinyModelTest, ChunksAndThreadsChangeNoBit) {
   CompressOptions options;
   options.source = std::string(INKSTONE_SOURCE_DIR) + "/tests/data/tiny-qwen3";
   options.output = file.string();
-  options.type = GetParam();
+  options.recipe.base = GetParam();
   ASSERT_TRUE(Compress(options, [](const Progress&) {}).ok());
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < 150; ++i) tokens.push_back((i * 37 + 11) % 6000);
