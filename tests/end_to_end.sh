@@ -59,11 +59,12 @@ log=$work/serve.log
 "$INKSTONE" serve "$SMOLLM2" --port 0 --context 2048 >"$log" 2>"$work/serve.err" &
 server=$!
 trap 'kill "$server" 2>/dev/null || true' EXIT
-for _ in $(seq 300); do
+for _ in $(seq 600); do
   grep -q ready "$log" && break
   kill -0 "$server" 2>/dev/null || { cat "$work/serve.err" >&2; exit 1; }
   sleep 0.1
 done
+grep -q ready "$log" || { echo "the server is not ready after a minute" >&2; cat "$work/serve.err" >&2; exit 1; }
 INKSTONE_URL=$(grep -o 'http://[^/]*' "$log")
 export INKSTONE_URL
 VENV=$venv sh tests/api/run.sh

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "compress/report_html.h"
 #include "core/units.h"
 
 namespace inkstone {
@@ -43,35 +44,12 @@ std::string Scientific(double value) {
   return text;
 }
 
-std::string Escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
-    }
-  }
-  return out;
-}
-
 size_t Characters(const std::string& utf8) {
   return static_cast<size_t>(std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
 std::string Text(double x, double y, const char* attributes, const std::string& text) {
-  return "<text x=\"" + Number(x) + "\" y=\"" + Number(y) + "\" " + attributes + ">" + Escaped(text) + "</text>\n";
+  return "<text x=\"" + Number(x) + "\" y=\"" + Number(y) + "\" " + attributes + ">" + Html(text) + "</text>\n";
 }
 
 std::string Line(double x1, double y1, double x2, double y2, const char* style) {
@@ -191,7 +169,7 @@ std::string PlotComparison(std::span<const PlotPoint> points, const std::string&
   const Axis y = DivergenceAxis(sorted);
   const std::string size = Number(kWidth, 0) + "\" height=\"" + Number(kHeight, 0);
   std::string svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + Number(kWidth, 0) + " " +
-                    Number(kHeight, 0) + "\" width=\"" + size + "\" role=\"img\">\n<title>" + Escaped(title) +
+                    Number(kHeight, 0) + "\" width=\"" + size + "\" role=\"img\">\n<title>" + Html(title) +
                     "</title>\n" + kStyle + "<rect width=\"" + size + "\" class=\"paper\"/>\n";
   svg += Text(kLeft, 30, R"(class="ink" font-size="17" font-weight="bold")", title);
   svg += Text(kLeft, 52, "class=\"faint\"", subtitle);
@@ -208,7 +186,7 @@ std::string PlotComparison(std::span<const PlotPoint> points, const std::string&
     const double error = std::isfinite(p.kl.error) ? p.kl.error : 0;
     svg += Line(px, y.At(LogOf(p.kl.mean - error)), px, y.At(LogOf(p.kl.mean + error)), "bar");
     svg += "<circle cx=\"" + Number(px) + "\" cy=\"" + Number(py) + "\" r=\"4.5\" class=\"point\"><title>" +
-           Escaped(p.label) + ": " + FormatBytes(p.bytes) + ", " + Scientific(p.kl.mean) + " ± " + Scientific(error) +
+           Html(p.label) + ": " + FormatBytes(p.bytes) + ", " + Scientific(p.kl.mean) + " ± " + Scientific(error) +
            " nats</title></circle>\n";
     svg += Label(p, px, py, &taken);
   }

@@ -39,7 +39,8 @@ std::string Html(std::string_view text) {
         out += "&#39;";
         break;
       default:
-        out += c;
+        // XML, and so SVG, has no other control characters.
+        out += static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' ? ' ' : c;
     }
   }
   return out;
