@@ -166,7 +166,7 @@ class LlamaCppTest(unittest.TestCase):
         ours, leads = our_greedy(model, tokens, count)
         first = next((i for i in range(count) if ours[i] != theirs[i]), None)
         # Where the two likeliest tokens are as good as equal, rounding may choose either; nowhere else. llama.cpp's 8-bit activations
-        # move logits of quantized files by up to a tenth.
+        # move single logits of this Q4_0 file by up to 0.15, on average 0.11 for the logit of a row that moves most.
         if first is not None:
             print(f"{pathlib.Path(model).name}: differs at token {first}, where the lead is {leads[first]:.4f}")
             self.assertLess(leads[first], 0.005 if "F16" in str(model) else 0.1)
