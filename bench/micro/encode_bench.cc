@@ -36,13 +36,14 @@ void Report(DType type, const std::vector<float>& x, const std::vector<float>& i
   std::printf("%-7s", Info(type).name.data());
   std::printf(" %9.2f", Nanoseconds([&] { EncodeRow(type, x.data(), kElements, encoded.data()); }));
   std::printf(" %9.2f", Nanoseconds([&] { EncodeRow(type, x.data(), kElements, encoded.data(), importance.data()); }));
-  std::vector<float> upper(kSuperBlock * kSuperBlock, 0.001f), error(kSuperBlock), changed = x;
+  std::vector<float> upper(kSuperBlock * kSuperBlock, 0.001f), error(kElements), changed = x;
   for (size_t i = 0; i < kSuperBlock; ++i) upper[i * (kSuperBlock + 1)] = 1.0f;
+  std::vector<FeedbackRow> rows;
+  for (int64_t at = 0; at < kElements; at += kSuperBlock) {
+    rows.push_back({changed.data() + at, error.data() + at, encoded.data() + RowBytes(type, at)});
+  }
   std::printf(" %9.2f", Nanoseconds([&] {
-                for (int64_t at = 0; at < kElements; at += kSuperBlock) {
-                  EncodeWithFeedback(type, {changed.data() + at, nullptr, upper.data(), kSuperBlock, error.data()},
-                                     kSuperBlock, encoded.data() + RowBytes(type, at));
-                }
+                EncodeWithFeedback(type, {nullptr, upper.data(), kSuperBlock, kSuperBlock}, rows);
               }));
   const int at_once = kFitGroups / shape.groups;
   FittedBlock fitted[kFitGroups];

@@ -3,11 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 #include <utility>
 
-#include "compress/divergence.h"
-#include "compress/tensor_error.h"
+#include "compress/probes.h"
 #include "model/tensor_loader.h"
 
 namespace inkstone {
@@ -61,18 +59,6 @@ class ImportanceCollector {
   std::map<std::string, Sum> sums_;
 };
 
-// Mean over rows of KL(reference || model); both hold logits, (rows, vocab).
-double MeanDivergence(std::span<const float> reference, std::span<const float> model, int64_t vocab,
-                      ThreadPool& threads) {
-  const size_t width = static_cast<size_t>(vocab);
-  std::vector<double> kl(reference.size() / width);
-  threads.ParallelFor(static_cast<int64_t>(kl.size()), 1, [&](int64_t row, int64_t, int) {
-    const size_t i = static_cast<size_t>(row);
-    kl[i] = ScoreRow(model.subspan(i * width, width), reference.subspan(i * width, width), 0).divergence;
-  });
-  return std::accumulate(kl.begin(), kl.end(), 0.0) / static_cast<double>(kl.size());
-}
-
 // 1 - mean cosine of rows: block influence (Men et al. 2024, "ShortGPT").
 double Influence(std::span<const float> before, std::span<const float> after, int64_t cols) {
   double sum = 0;
@@ -95,140 +81,120 @@ class Calibrator {
  public:
   Calibrator(const Checkpoint& checkpoint, LayerPass& pass, Runtime& runtime, const CalibrationOptions& options,
              CalibrationProgress progress)
-      : checkpoint_(checkpoint), pass_(pass), threads_(runtime.threads()), options_(options), progress_(progress) {}
+      : checkpoint_(checkpoint),
+        pass_(pass),
+        options_(options),
+        progress_(progress),
+        collector_(pass),
+        probes_(checkpoint, pass, runtime.threads(), options) {}
 
   Result<Calibration> Run(const TextWindows& windows);
 
  private:
-  Status RunLayers(int first, std::span<float> hidden);
-  // Divergence of the sample when `tensor` is encoded in the probe type; `hidden` enters layer `first`.
-  Result<double> Probe(const TensorInfo& tensor, const float* importance, int first, std::span<const float> hidden);
-  Status MeasureLayer(int layer, std::span<const float> hidden, const Importance& importance);
-  Status MeasureEnds(const Importance& importance);
-  Status ComputeReference();
-  size_t SampleValues() const { return options_.sample.tokens.size() * static_cast<size_t>(pass_.config().hidden); }
-  Status AddRow(const TensorInfo& tensor, int first, std::span<const float> hidden, const Importance& importance);
-  WeightView View(const TensorInfo& tensor) const {
-    return {tensor.dtype, tensor.rows(), tensor.cols(), checkpoint_.Data(tensor).data()};
-  }
-  void Step() { progress_(++done_, total_); }
+  bool measures() const { return !options_.sample.tokens.empty(); }
+  int64_t RowsPerLogits() const;
+  int64_t TotalRows(const TextWindows& windows) const;
+  Status RunWindows(int layer, const TextWindows& windows, std::span<float> hidden);
+  // The probes of earlier layers go through this one, and those of its own matrices begin.
+  Status ProbeLayer(int layer, std::span<float> sample);
+  Status ProbeEnds(const Importance& importance);
+  Status ObserveOutput(const TextWindows& windows, std::span<const float> hidden);
+  void Done(int64_t rows) { progress_(done_ += rows, total_); }
 
   const Checkpoint& checkpoint_;
   LayerPass& pass_;
-  ThreadPool& threads_;
   const CalibrationOptions& options_;
   CalibrationProgress progress_;
-  std::vector<float> reference_, logits_;  // of the sample
-  SensitivityTable table_;
-  int64_t done_ = 0, total_ = 0;
+  ImportanceCollector collector_;
+  Probes probes_;
+  std::vector<double> influence_;
+  int64_t done_ = 0, total_ = 0;  // rows through layers
 };
 
-Status Calibrator::RunLayers(int first, std::span<float> hidden) {
-  for (int layer = first; layer < pass_.config().layers; ++layer) {
-    INK_RETURN_IF_ERROR(pass_.RunLayer(layer, options_.sample, hidden));
-  }
-  return Status::Ok();
-}
-
-Result<double> Calibrator::Probe(const TensorInfo& tensor, const float* importance, int first,
-                                 std::span<const float> hidden) {
-  const WeightView source = View(tensor);
-  const std::vector<std::byte> encoded = EncodeMatrix(source, options_.probe, importance, threads_);
-  auto& replacements = pass_.interception().replacements;
-  replacements[source.data] = {options_.probe, source.rows, source.cols, encoded.data()};
-  std::vector<float> values(hidden.begin(), hidden.end());
-  Status status = Status::Ok();
-  if (first == 0) status = pass_.Embed(options_.sample, values);  // the embedding may be what is replaced
-  if (status.ok()) status = RunLayers(first, values);
-  if (status.ok()) status = pass_.Logits(values, logits_);
-  replacements.clear();
-  if (!status.ok()) return status;
-  return MeanDivergence(reference_, logits_, pass_.config().vocab, threads_);
-}
-
-Status Calibrator::AddRow(const TensorInfo& tensor, int first, std::span<const float> hidden,
-                          const Importance& importance) {
-  const auto found = importance.find(tensor.name);
-  const float* weights = found == importance.end() ? nullptr : found->second.mean_square.data();
-  if (tensor.cols() % Info(options_.probe).block_elements != 0) return Status::Ok();  // it stays in 16 bits
-  INK_ASSIGN_OR_RETURN(const double measured, Probe(tensor, weights, first, hidden));
-  const std::vector<double> errors = WeightedErrors(View(tensor), options_.types, weights, threads_);
-  const std::vector<double> probe = WeightedErrors(View(tensor), {&options_.probe, 1}, weights, threads_);
-  pass_.Release(tensor.name);
-  table_.tensors.push_back(tensor.name);
-  for (const double error : errors) {
-    table_.divergence.push_back(static_cast<float>(probe[0] > 0 ? measured * error / probe[0] : 0.0 * error));
-  }
-  return Status::Ok();
-}
-
-Status Calibrator::MeasureLayer(int layer, std::span<const float> hidden, const Importance& importance) {
-  const std::string prefix = BlockTensor(layer, "");
+// Rows through a layer that cost as much as the logits of one row.
+int64_t Calibrator::RowsPerLogits() const {
+  int64_t in_layers = 0;
   for (const TensorInfo& tensor : checkpoint_.tensors()) {
-    if (tensor.shape.size() < 2 || !tensor.name.starts_with(prefix)) continue;
-    INK_RETURN_IF_ERROR(AddRow(tensor, layer, hidden, importance));
-    Step();
+    if (LayerOf(tensor.name) >= 0 && tensor.shape.size() > 1) in_layers += tensor.rows() * tensor.cols();
   }
-  return Status::Ok();
+  const int64_t output = int64_t{pass_.config().vocab} * pass_.config().hidden;
+  return in_layers == 0 ? 1 : output * pass_.config().layers / in_layers;
 }
 
-Status Calibrator::MeasureEnds(const Importance& importance) {
-  std::vector<float> embedded(SampleValues());
-  INK_RETURN_IF_ERROR(pass_.Embed(options_.sample, embedded));
+int64_t Calibrator::TotalRows(const TextWindows& windows) const {
+  const int64_t layers = pass_.config().layers;
+  const int64_t sample = static_cast<int64_t>(options_.sample.tokens.size());
+  int64_t rows = layers * static_cast<int64_t>(windows.tokens.size());
+  if (!measures()) return rows;
   for (const TensorInfo& tensor : checkpoint_.tensors()) {
-    if (tensor.shape.size() < 2 || tensor.name.starts_with("blk.")) continue;
-    INK_RETURN_IF_ERROR(AddRow(tensor, 0, embedded, importance));
-    Step();
+    if (!Probes::Fits(tensor, options_)) continue;
+    rows += sample * (layers - std::max(0, LayerOf(tensor.name)));
+    if (LayerOf(tensor.name) >= 0) rows += sample * RowsPerLogits();
+  }
+  return rows;
+}
+
+Status Calibrator::RunWindows(int layer, const TextWindows& windows, std::span<float> hidden) {
+  const int64_t cols = pass_.config().hidden;
+  const auto compared = std::min(static_cast<std::ptrdiff_t>(hidden.size()), kInfluenceTokens * cols);
+  const std::vector<float> before(hidden.begin(), hidden.begin() + compared);
+  pass_.interception().observe = [&](Rows x, std::span<const MatMulTarget> targets) { collector_.Add(x, targets); };
+  const Status status = pass_.RunLayer(layer, windows, hidden);
+  pass_.interception().observe = nullptr;
+  INK_RETURN_IF_ERROR(status);
+  influence_.push_back(Influence(before, hidden.first(before.size()), cols));
+  Done(static_cast<int64_t>(windows.tokens.size()));
+  return Status::Ok();
+}
+
+Status Calibrator::ProbeLayer(int layer, std::span<float> sample) {
+  INK_RETURN_IF_ERROR(probes_.RunLayer(layer, [&](int64_t rows) { Done(rows); }));
+  INK_ASSIGN_OR_RETURN(const Importance importance, collector_.Take());
+  for (const TensorInfo& tensor : checkpoint_.tensors()) {
+    if (LayerOf(tensor.name) != layer || !Probes::Fits(tensor, options_)) continue;
+    INK_RETURN_IF_ERROR(probes_.Begin(tensor, layer, sample, importance));
+    Done(static_cast<int64_t>(options_.sample.tokens.size()));
+  }
+  return pass_.RunLayer(layer, options_.sample, sample);
+}
+
+Status Calibrator::ProbeEnds(const Importance& importance) {
+  for (const TensorInfo& tensor : checkpoint_.tensors()) {
+    if (LayerOf(tensor.name) >= 0 || !Probes::Fits(tensor, options_)) continue;
+    INK_RETURN_IF_ERROR(probes_.Measure(tensor, importance, [&](int64_t rows) { Done(rows); }));
   }
   return Status::Ok();
 }
 
-Status Calibrator::ComputeReference() {
-  reference_.resize(options_.sample.tokens.size() * static_cast<size_t>(pass_.config().vocab));
-  logits_.resize(reference_.size());
-  table_.types = options_.types;
-  table_.tokens = static_cast<int64_t>(options_.sample.tokens.size());
-  std::vector<float> values(SampleValues());
-  INK_RETURN_IF_ERROR(pass_.Embed(options_.sample, values));
-  INK_RETURN_IF_ERROR(RunLayers(0, values));
-  return pass_.Logits(values, reference_);
+// One window is enough for the output matrix: its input is normalized.
+Status Calibrator::ObserveOutput(const TextWindows& windows, std::span<const float> hidden) {
+  std::vector<float> logits(static_cast<size_t>(windows.window * pass_.config().vocab));
+  pass_.interception().observe = [&](Rows x, std::span<const MatMulTarget> targets) { collector_.Add(x, targets); };
+  const Status status = pass_.Logits(hidden.first(static_cast<size_t>(windows.window * pass_.config().hidden)), logits);
+  pass_.interception().observe = nullptr;
+  return status;
 }
 
 Result<Calibration> Calibrator::Run(const TextWindows& windows) {
-  const int64_t cols = pass_.config().hidden, layers = pass_.config().layers;
-  const bool measure = !options_.sample.tokens.empty();
-  total_ = layers + 1;
-  for (const TensorInfo& tensor : checkpoint_.tensors()) total_ += measure && tensor.shape.size() > 1 ? 1 : 0;
-  if (measure) INK_RETURN_IF_ERROR(ComputeReference());
-
-  std::vector<float> hidden(windows.tokens.size() * static_cast<size_t>(cols)), sample(SampleValues());
+  const size_t cols = static_cast<size_t>(pass_.config().hidden);
+  total_ = TotalRows(windows);
+  std::vector<float> hidden(windows.tokens.size() * cols), sample(options_.sample.tokens.size() * cols);
   INK_RETURN_IF_ERROR(pass_.Embed(windows, hidden));
-  if (measure) INK_RETURN_IF_ERROR(pass_.Embed(options_.sample, sample));
-  const size_t compared = std::min(hidden.size(), static_cast<size_t>(kInfluenceTokens * cols));
-  ImportanceCollector collector(pass_);
-  const auto observe = [&](Rows x, std::span<const MatMulTarget> targets) { collector.Add(x, targets); };
-  Calibration result;
-  for (int layer = 0; layer < layers; ++layer) {
-    const std::vector<float> before(hidden.begin(), hidden.begin() + static_cast<std::ptrdiff_t>(compared));
-    pass_.interception().observe = observe;
-    INK_RETURN_IF_ERROR(pass_.RunLayer(layer, windows, hidden));
-    pass_.interception().observe = nullptr;
-    result.influence.push_back(Influence(before, std::span(hidden).first(compared), cols));
-    Step();
-    if (!measure) continue;
-    INK_ASSIGN_OR_RETURN(const Importance so_far, collector.Take());
-    INK_RETURN_IF_ERROR(MeasureLayer(layer, sample, so_far));
-    INK_RETURN_IF_ERROR(pass_.RunLayer(layer, options_.sample, sample));
+  if (measures()) INK_RETURN_IF_ERROR(pass_.Embed(options_.sample, sample));
+  for (int layer = 0; layer < pass_.config().layers; ++layer) {
+    INK_RETURN_IF_ERROR(RunWindows(layer, windows, hidden));
+    if (measures()) INK_RETURN_IF_ERROR(ProbeLayer(layer, sample));
   }
-  // One window is enough for the output matrix: its input is normalized.
-  std::vector<float> last(static_cast<size_t>(windows.window * pass_.config().vocab));
-  pass_.interception().observe = observe;
-  INK_RETURN_IF_ERROR(pass_.Logits(std::span(hidden).first(static_cast<size_t>(windows.window * cols)), last));
-  pass_.interception().observe = nullptr;
-  Step();
-  INK_ASSIGN_OR_RETURN(result.importance, collector.Take());
-  if (measure) INK_RETURN_IF_ERROR(MeasureEnds(result.importance));
-  result.sensitivity = std::move(table_);
+  INK_RETURN_IF_ERROR(ObserveOutput(windows, hidden));
+  Calibration result;
+  result.influence = std::move(influence_);
+  INK_ASSIGN_OR_RETURN(result.importance, collector_.Take());
+  if (!measures()) return result;
+  hidden = {};
+  const int64_t rows = static_cast<int64_t>(options_.sample.tokens.size()) * RowsPerLogits();
+  INK_RETURN_IF_ERROR(probes_.Finish(sample, [&] { Done(rows); }));
+  INK_RETURN_IF_ERROR(ProbeEnds(result.importance));
+  result.sensitivity = probes_.Take();
   return result;
 }
 

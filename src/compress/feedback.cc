@@ -6,6 +6,11 @@
 #include "quant/codec.h"
 
 namespace inkstone {
+namespace {
+
+constexpr int64_t kRowsTogether = 32;
+
+}  // namespace
 
 void EncodeWithFeedback(const FeedbackMatrix& m, ThreadPool& threads, const DenseProduct& product) {
   const int64_t rows = m.x.rows;
@@ -18,13 +23,17 @@ void EncodeWithFeedback(const FeedbackMatrix& m, ThreadPool& threads, const Dens
       const int64_t column = gram.first_column() + tile * kGramTile;
       const int64_t count = std::min(kGramTile, gram.columns() - tile * kGramTile);
       gram.DiagonalTile(tile, upper.data());
-      threads.ParallelFor(rows, 4, [&](int64_t begin, int64_t end, int) {
+      const FeedbackColumns columns{m.importance == nullptr ? nullptr : m.importance + column, upper.data(), kGramTile,
+                                    count};
+      threads.ParallelFor(rows, kRowsTogether, [&](int64_t begin, int64_t end, int) {
+        std::vector<FeedbackRow> some;
         for (int64_t r = begin; r < end; ++r) {
-          float* error = errors.data() + r * kGramTile;
-          const FeedbackBlock block{m.x.row(r) + column, m.importance == nullptr ? nullptr : m.importance + column,
-                                    upper.data(), kGramTile, error};
-          EncodeWithFeedback(m.type, block, count, m.out + r * row_bytes + RowBytes(m.type, column));
-          for (int64_t c = 0; c < count; ++c) error[c] = -error[c];
+          some.push_back(
+              {m.x.row(r) + column, errors.data() + r * kGramTile, m.out + r * row_bytes + RowBytes(m.type, column)});
+        }
+        EncodeWithFeedback(m.type, columns, some);
+        for (const FeedbackRow& row : some) {
+          for (int64_t c = 0; c < count; ++c) row.error[c] = -row.error[c];
         }
       });
       const int64_t left = gram.columns() - (tile + 1) * kGramTile;

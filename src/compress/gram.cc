@@ -90,7 +90,8 @@ GramMatrix::GramMatrix(int64_t first_column, int64_t columns)
       padded_((columns + kTile - 1) / kTile * kTile),
       values_(static_cast<size_t>(padded_ * padded_)) {}
 
-// Only the lower half is computed. One factor of each product is rounded to bf16, the other keeps 16 bits.
+// Only the lower half is computed. Values are rounded to bf16 first, both factors alike: so the sum stays that of
+// squares, which rounding one factor does not keep where few inputs repeat.
 void GramMatrix::Add(Rows x, ThreadPool& threads, const DenseProduct& product) {
   std::vector<float> channels(static_cast<size_t>(padded_ * x.rows));
   std::vector<uint16_t> rounded(channels.size());
@@ -99,8 +100,8 @@ void GramMatrix::Add(Rows x, ThreadPool& threads, const DenseProduct& product) {
       const int64_t base = (padded_ - 1 - c) * x.rows;
       for (int64_t r = 0; r < x.rows; ++r) {
         const float value = x.row(r)[first_column_ + c];
-        channels[static_cast<size_t>(base + r)] = value;
         rounded[static_cast<size_t>(base + r)] = F32ToBF16(value);
+        channels[static_cast<size_t>(base + r)] = BF16ToF32(rounded[static_cast<size_t>(base + r)]);
       }
     }
   });
@@ -124,10 +125,14 @@ void GramMatrix::SetDiagonal(double damping) {
 
 Status GramMatrix::Factorize(double damping, const DenseProduct& product) {
   diagonal_.resize(static_cast<size_t>(padded_));
+  // To begin again from: the lower half in the upper one, and the tiles on the diagonal, which change as a whole.
+  std::vector<float> kept(static_cast<size_t>(padded_ * kTile));
   for (int64_t i = 0; i < padded_; ++i) {
     diagonal_[static_cast<size_t>(i)] = *at(i, i);
-    for (int64_t j = 0; j < i; ++j) *at(j, i) = *at(i, j);  // kept to begin again from
+    for (int64_t j = 0; j < i; ++j) *at(j, i) = *at(i, j);
   }
+  for (int64_t k = 0; k < padded_; k += kTile)
+    CopyBlock(at(k, k), padded_, kTile, kTile, 1.0f, kept.data() + k * kTile);
   constexpr double kMostDamping = 1e3;
   for (; damping < kMostDamping; damping *= 10) {
     SetDiagonal(damping);
@@ -136,7 +141,9 @@ Status GramMatrix::Factorize(double damping, const DenseProduct& product) {
       return Status::Ok();
     }
     for (int64_t i = 0; i < padded_; ++i) {
-      for (int64_t j = 0; j < i; ++j) *at(i, j) = *at(j, i);
+      const int64_t tile = i / kTile * kTile;
+      for (int64_t j = 0; j < tile; ++j) *at(i, j) = *at(j, i);
+      std::copy_n(kept.data() + i * kTile, kTile, at(i, tile));
     }
   }
   return DataLoss("error feedback: the second moments of a matrix's inputs cannot be factorized");

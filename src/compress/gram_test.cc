@@ -109,6 +109,27 @@ TEST(Gram, ChannelsNeverSeenAreDamped) {
   for (int64_t i = 0; i < 64; ++i) EXPECT_TRUE(std::isfinite(tile[static_cast<size_t>(i * kGramTile + i)]));
 }
 
+// Few inputs that come again and again, one of them far larger: the smallest eigenvalues are zero, and what little
+// damping there is drowns in rounding, so that more of it is needed.
+TEST(Gram, RepeatedInputsAreDampedUntilTheyFactorize) {
+  constexpr int64_t kCols = 600, kRepeats = 500;
+  auto runtime = Runtime::Create({2});
+  auto product = DenseProduct::Create(**runtime, 1024, 512);
+  const std::vector<float> x = CorrelatedInputs(3, kCols);
+  std::vector<float> repeated;
+  for (int64_t r = 0; r < kRepeats; ++r) {
+    for (int64_t c = 0; c < kCols; ++c) {
+      const float scale = r % 3 == 0 ? 100.0f : 1.0f;
+      repeated.push_back(scale * x[static_cast<size_t>(r % 3 * kCols + c)]);
+    }
+  }
+  GramMatrix gram(0, kCols);
+  gram.Add({repeated.data(), kRepeats, kCols, kCols}, (*runtime)->threads(), *product);
+  ASSERT_TRUE(gram.Factorize(1e-9, *product).ok());
+  const Dense u = Assemble(gram);
+  for (const double value : u) ASSERT_TRUE(std::isfinite(value));
+}
+
 TEST(Gram, ValuesThatAreNotFiniteAreAnError) {
   auto runtime = Runtime::Create({1});
   auto product = DenseProduct::Create(**runtime, 512, 512);

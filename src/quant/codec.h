@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "core/dtype.h"
 #include "core/status.h"
@@ -21,19 +22,22 @@ void EncodeRow(DType type, const float* src, int64_t elements, std::byte* dst, c
 
 // Error feedback: later columns make up for the errors of earlier ones (GPTQ: Frantar et al. 2023, "Accurate
 // Post-Training Quantization for Generative Pre-trained Transformers").
-struct FeedbackBlock {
-  float* x;  // (count): the row's values, earlier columns' feedback included; changed by feedback within the block
+struct FeedbackColumns {
   const float* importance;  // (count) or null
-  const float*
-      upper;  // (count, count) with row stride `stride`: upper Cholesky factor of the inverse Hessian, diagonal > 0
+  const float* upper;       // (count, count) with row stride `stride`: upper Cholesky factor of the inverse Hessian,
+                            // diagonal > 0
   int64_t stride;
-  float*
-      error;  // (count), out: (x[j] - decoded[j]) / upper[j][j] for the caller to feed to the columns after this block
+  int64_t count;  // a multiple of the type's block, at most 256
 };
-// Encodes `count` columns (a multiple of the type's block, at most 256) of one row: scales are fitted to x as each
-// block of the type begins, then column after column is rounded and its error fed to the columns after it. Quantized
-// types only.
-void EncodeWithFeedback(DType type, const FeedbackBlock& block, int64_t count, std::byte* dst);
+struct FeedbackRow {
+  float* x;        // (count): the row's values, earlier columns' feedback included; changed by feedback within
+  float* error;    // (count), out: (x[j] - decoded[j]) / upper[j][j], for the caller to feed to the columns after these
+  std::byte* dst;  // (RowBytes(type, count)), out
+};
+// Encodes the same columns of several rows: scales are fitted to x as each block of the type begins, then column after
+// column is rounded and its error fed to the columns after it. Quantized types only. A row's bytes do not depend on the
+// others; 16 rows together go fastest.
+void EncodeWithFeedback(DType type, const FeedbackColumns& columns, std::span<const FeedbackRow> rows);
 
 // Index of the first NaN or infinity, or -1.
 int64_t FirstNonFinite(const float* values, int64_t count);

@@ -104,9 +104,9 @@ FeedbackResult WithFeedback(DType type, const std::vector<float>& row, const std
                             const std::vector<float>* importance = nullptr) {
   FeedbackResult r{std::vector<std::byte>(static_cast<size_t>(RowBytes(type, kColumns))), row,
                    std::vector<float>(kColumns)};
-  EncodeWithFeedback(
-      type, {r.x.data(), importance == nullptr ? nullptr : importance->data(), upper.data(), kColumns, r.error.data()},
-      kColumns, r.blocks.data());
+  const FeedbackRow rows[] = {{r.x.data(), r.error.data(), r.blocks.data()}};
+  EncodeWithFeedback(type, {importance == nullptr ? nullptr : importance->data(), upper.data(), kColumns, kColumns},
+                     rows);
   return r;
 }
 
@@ -137,6 +137,26 @@ TEST_P(Feedback, EqualsPlainEncodingWhereColumnsAreIndependent) {
     const std::vector<float> w = Row(row);
     EXPECT_TRUE(WithFeedback(GetParam(), w, upper).blocks == Encoded(GetParam(), w));
     EXPECT_TRUE(WithFeedback(GetParam(), w, upper, &importance).blocks == Encoded(GetParam(), w, &importance));
+  }
+}
+
+TEST_P(Feedback, RowsTogetherAreAsRowsAlone) {
+  static const std::vector<float> upper = UpperFactor(Hessian(Inputs(512)));
+  std::vector<float> importance(kColumns);
+  for (size_t i = 0; i < kColumns; ++i) importance[i] = 1.0f + static_cast<float>(i % 7);
+  std::vector<FeedbackResult> together;
+  for (size_t row = 0; row < 19; ++row) {  // more than fill a fit, and not a multiple of it
+    together.push_back({std::vector<std::byte>(static_cast<size_t>(RowBytes(GetParam(), kColumns))), Row(row),
+                        std::vector<float>(kColumns)});
+  }
+  std::vector<FeedbackRow> rows;
+  for (FeedbackResult& r : together) rows.push_back({r.x.data(), r.error.data(), r.blocks.data()});
+  EncodeWithFeedback(GetParam(), {importance.data(), upper.data(), kColumns, kColumns}, rows);
+  for (size_t row = 0; row < together.size(); ++row) {
+    const FeedbackResult alone = WithFeedback(GetParam(), Row(row), upper, &importance);
+    EXPECT_TRUE(together[row].blocks == alone.blocks) << row;
+    EXPECT_EQ(together[row].x, alone.x) << row;
+    EXPECT_EQ(together[row].error, alone.error) << row;
   }
 }
 

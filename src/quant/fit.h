@@ -9,7 +9,8 @@
 
 namespace inkstone {
 
-inline constexpr int kFitGroups = 16;  // fitted side by side
+inline constexpr int kFitGroups = 16;                     // fitted side by side
+inline constexpr int kFitElements = kBlock * kFitGroups;  // at most, of them
 
 struct FitTable {
   const char* target;

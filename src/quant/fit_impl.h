@@ -141,9 +141,9 @@ class Fitter {
 
   // Element i of lane l lies at [i * kFitGroups + l].
   struct Batch {
-    alignas(64) float x[kBlock * kFitGroups];
-    alignas(64) float w[kBlock * kFitGroups];  // importance, at most 1 and above 0
-    F weight;                                  // sums of w
+    alignas(64) float x[kFitElements];
+    alignas(64) float w[kFitElements];  // importance, at most 1 and above 0
+    F weight;                           // sums of w
   };
 
   static void Load(const BlockShape& shape, const float* x, const float* importance, int blocks, Batch* b) {
