@@ -5,7 +5,7 @@
 set -euo pipefail
 
 run_packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip python3-venv
-  libpcre2-dev libutf8proc-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libhwloc-dev)
+  libpcre2-dev libutf8proc-dev libxxhash-dev libssl-dev libspdlog-dev libcli11-dev prometheus-cpp-dev libhwloc-dev)
 test_packages=(git libgtest-dev libgmock-dev clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev chromium curl unzip procps
   fonts-noto-cjk fonts-noto-color-emoji)
 

@@ -3,8 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
+#include <map>
+#include <string>
 
 #include "cli/session_options.h"
+#include "core/units.h"
 #include "server/server.h"
 
 namespace inkstone {
@@ -18,6 +21,9 @@ struct ServeOptions : SessionCommandOptions {
   std::vector<std::string> origins;
   std::vector<std::string> hosts;
   bool quiet = false;
+  PrefixReuse prefix = PrefixReuse::kAll;
+  std::string cache_folder;
+  std::string cache_size = "4GB";
 };
 
 void Declare(CLI::App* command, ServeOptions* o) {
@@ -30,6 +36,17 @@ void Declare(CLI::App* command, ServeOptions* o) {
   command->add_option("--queue", o->queue, "Requests that may wait; one more is refused")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
+  const std::map<std::string, PrefixReuse> reuse = {
+      {"off", PrefixReuse::kOff}, {"prompts", PrefixReuse::kPrompts}, {"all", PrefixReuse::kAll}};
+  command
+      ->add_option("--prefix-cache", o->prefix,
+                   "What earlier requests computed and is used again: off, prompts (answers then never depend on what "
+                   "was asked before), or all, answers too (default)")
+      ->transform(CLI::CheckedTransformer(reuse).description(""));
+  command->add_option("--cache-folder", o->cache_folder,
+                      "Keep keys and values of long and repeated prompts in this folder, also over restarts. They tell "
+                      "what was written to whoever can read it; default: nowhere");
+  command->add_option("--cache-size", o->cache_size, "Most disk space for it")->capture_default_str()->check(IsBytes);
   command->add_option("--allow-origin", o->origins, "Further web origin that may call the API, or *");
   command->add_option("--allow-host", o->hosts, "Further Host name that is accepted");
   command->add_flag("--quiet", o->quiet, "No line for each request");
@@ -46,6 +63,9 @@ Status Run(const ServeOptions& o) {
   INK_ASSIGN_OR_RETURN(SessionOptions session_options, ToSessionOptions(o));
   session_options.max_sequences = o.sequences;
   session_options.max_queue = o.queue;
+  session_options.prefix = o.prefix;
+  session_options.cache_folder = o.cache_folder;
+  INK_ASSIGN_OR_RETURN(session_options.cache_bytes, ParseBytes(o.cache_size));
   INK_ASSIGN_OR_RETURN(const auto session, Session::Open(session_options));
 
   ServerOptions options;

@@ -5,12 +5,13 @@
 
 namespace inkstone {
 
+std::string IsBytes(const std::string& text) {
+  const Status status = ParseBytes(text).status();
+  return status.ok() ? "" : status.message();
+}
+
 void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
   AddComputeOptions(command, options);
-  const auto check_size = [](const std::string& text) {
-    const Status status = ParseBytes(text).status();
-    return status.ok() ? "" : status.message();
-  };
   command
       ->add_option("--context", options->context,
                    "Tokens that one conversation may hold; default: what fits, at most 8192")
@@ -18,7 +19,7 @@ void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
   command
       ->add_option("--memory", options->memory,
                    "Memory that the program may take, such as 5GB; default: what is available")
-      ->check(check_size);
+      ->check(IsBytes);
   AddKvTypeOption(command, &options->kv_type);
 }
 

@@ -15,6 +15,8 @@ struct SessionCommandOptions : ComputeOptions {
 };
 
 void AddSessionOptions(CLI::App* command, SessionCommandOptions* options);
+// For CLI11: a message unless the text is a number of bytes, such as 5GB.
+std::string IsBytes(const std::string& text);
 // Resolves the model's path; sequences and queue are the command's to set.
 Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& options);
 

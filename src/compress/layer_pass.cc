@@ -79,8 +79,8 @@ Status LayerPass::Logits(std::span<const float> hidden, std::span<float> logits)
   const Rows all{const_cast<float*>(hidden.data()), rows, cols, cols};
   for (int64_t begin = 0; begin < rows; begin += model_->limits().max_logit_rows) {
     const int64_t count = std::min(model_->limits().max_logit_rows, rows - begin);
-    INK_RETURN_IF_ERROR(
-        model_->ComputeLogits(all.Slice(begin, count), logits.subspan(static_cast<size_t>(begin * config().vocab))));
+    INK_RETURN_IF_ERROR(model_->ComputeLogits(all.Slice(begin, count), Phase::kPrompt,
+                                              logits.subspan(static_cast<size_t>(begin * config().vocab))));
   }
   return Status::Ok();
 }

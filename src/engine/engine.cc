@@ -51,14 +51,16 @@ Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer&
 
 class EngineImpl final : public Engine {
  public:
-  EngineImpl(std::unique_ptr<Model> model, PagePool pool, Backend& backend, const Tokenizer& tokenizer,
-             const EngineOptions& options)
+  EngineImpl(std::unique_ptr<Model> model, PagePool pool, PrefillJob job, Backend& backend, const Tokenizer& tokenizer,
+             const EngineOptions& options, std::unique_ptr<PageStore> store)
       : model_(std::move(model)),
         backend_(backend),
         pool_(std::move(pool)),
+        store_(std::move(store)),
         tokenizer_(tokenizer),
         options_(options),
-        scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size()}, options_, [this] { Leave(); }),
+        scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
+                   [this] { Leave(); }),
         stats_(scheduler_.stats()),
         thread_([this] { Loop(); }) {}
   ~EngineImpl() override;
@@ -80,6 +82,7 @@ class EngineImpl final : public Engine {
   const std::unique_ptr<Model> model_;
   Backend& backend_;
   PagePool pool_;  // engine thread only
+  const std::unique_ptr<PageStore> store_;
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
   Scheduler scheduler_;  // engine thread only
@@ -221,13 +224,15 @@ void EngineImpl::Loop() {
 }  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Backend& backend,
-                                               const Tokenizer& tokenizer, const EngineOptions& options) {
+                                               const Tokenizer& tokenizer, const EngineOptions& options,
+                                               std::unique_ptr<PageStore> store) {
   INK_RETURN_IF_ERROR(CheckOptions(options, *model, tokenizer));
   INK_ASSIGN_OR_RETURN(KvLayout layout, model->config().KvLayoutFor(options.kv_type));
   layout.page_tokens = model->limits().page_tokens;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
-  return std::unique_ptr<Engine>(
-      std::make_unique<EngineImpl>(std::move(model), std::move(pool), backend, tokenizer, options));
+  INK_ASSIGN_OR_RETURN(PrefillJob job, PrefillJob::Create(*model, backend, options.prompt_chunk));
+  return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(model), std::move(pool), std::move(job),
+                                                              backend, tokenizer, options, std::move(store)));
 }
 
 }  // namespace inkstone

@@ -7,10 +7,19 @@
 #include "core/status.h"
 #include "engine/request.h"
 #include "kvcache/page_pool.h"
+#include "kvcache/page_store.h"
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
 namespace inkstone {
+
+// Which keys and values of earlier requests are used again, as long as nothing else needs their room.
+enum class PrefixReuse : uint8_t {
+  kOff,
+  kPrompts,  // of prompts: an answer never depends on what was asked before
+  kAll,      // of answers too, when they come back in a prompt. They come from decoding, which differs from computing
+             // a prompt in the last bits.
+};
 
 struct EngineOptions {
   int64_t context = 8192;    // tokens that one sequence may hold, prompt and answer
@@ -19,6 +28,7 @@ struct EngineOptions {
   int max_sequences = 8;       // running at once
   int max_queue = 64;          // waiting; one more is refused
   int64_t prompt_chunk = 512;  // prompt tokens in one step
+  PrefixReuse prefix = PrefixReuse::kAll;
 };
 
 // A moment's state, for /metrics and the page.
@@ -26,13 +36,18 @@ struct EngineStats {
   int running = 0;
   int waiting = 0;
   int64_t kv_pages_total = 0;
-  int64_t kv_pages_used = 0;
-  int64_t requests = 0;  // totals since start
+  int64_t kv_pages_used = 0;    // by running sequences
+  int64_t kv_pages_cached = 0;  // in the prefix cache, those in use too
+  int64_t requests = 0;         // totals since start
   int64_t cancelled = 0;
   int64_t rejected = 0;
   int64_t failed = 0;
   int64_t preempted = 0;
-  int64_t prompt_tokens = 0;
+  int64_t prompt_tokens = 0;  // those from the cache included
+  int64_t cached_tokens = 0;  // of them, from the prefix cache
+  int64_t evicted_pages = 0;  // of the prefix cache
+  int64_t loaded_pages = 0;   // that came back from disk
+  PageStoreStats store;       // zeros without one
   int64_t generated_tokens = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
@@ -42,9 +57,11 @@ using RequestId = uint64_t;
 
 class Engine {
  public:
-  // Takes the KV cache's memory and starts the thread. Backend and tokenizer are borrowed.
+  // Takes the KV cache's memory and starts the thread. Backend and tokenizer are borrowed. `store` may be null: then
+  // nothing is kept on disk.
   static Result<std::unique_ptr<Engine>> Create(std::unique_ptr<Model> model, Backend& backend,
-                                                const Tokenizer& tokenizer, const EngineOptions& options);
+                                                const Tokenizer& tokenizer, const EngineOptions& options,
+                                                std::unique_ptr<PageStore> store = nullptr);
   // Cancels what runs and joins the thread.
   virtual ~Engine() = default;
 

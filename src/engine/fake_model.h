@@ -67,6 +67,7 @@ class FakeModel final : public Model {
  public:
   struct Behaviour {
     std::function<void(std::span<const SequenceStep>)> before_step = {};
+    std::function<void(int64_t rows, Phase phase)> before_layer = {};
     int32_t failing_token = -1;  // a step with it fails
     int32_t nan_token = -1;      // logits after it contain a NaN
     float eos_logit = 1.5f;      // others are -4 to 4
@@ -74,7 +75,8 @@ class FakeModel final : public Model {
 
   FakeModel(const ModelLimits& limits, Behaviour behaviour) : limits_(limits), behaviour_(std::move(behaviour)) {
     config_.architecture = "fake";
-    config_.layers = 1;
+    config_.layers = 3;
+    config_.hidden = 2;
     config_.kv_heads = 1;
     config_.head_dim = 2;  // as F32: 8 bytes for each position
     config_.vocab = kFakeModelVocab;
@@ -85,26 +87,55 @@ class FakeModel final : public Model {
   const ModelLimits& limits() const override { return limits_; }
 
   Status Forward(std::span<const SequenceStep> sequences, std::span<float> logits) override {
-    if (behaviour_.before_step) behaviour_.before_step(sequences);
-    int64_t rows = 0;
-    bool decoding = false;
+    std::vector<float> values(static_cast<size_t>(limits_.max_step_rows * config_.hidden));
+    int64_t rows = 0, with_logits = 0;
     for (const SequenceStep& s : sequences) {
       rows += static_cast<int64_t>(s.tokens.size());
+      with_logits += s.logits == LogitRows::kNone ? 0 : 1;
+    }
+    const Rows hidden{values.data(), rows, config_.hidden, config_.hidden};
+    INK_RETURN_IF_ERROR(Embed(sequences, hidden));
+    INK_RETURN_IF_ERROR(RunLayers(0, config_.layers, sequences, hidden));
+    return ComputeLogits(hidden.Slice(0, with_logits), Phase::kDecode, logits);
+  }
+
+  Status Embed(std::span<const SequenceStep> sequences, Rows hidden) override {
+    if (behaviour_.before_step) behaviour_.before_step(sequences);
+    int64_t row = 0;
+    bool decoding = false;
+    for (const SequenceStep& s : sequences) {
       if (decoding && s.phase == Phase::kPrompt) return Internal("a prompt comes after a decode");
       decoding = s.phase == Phase::kDecode;
       const int64_t end = s.first_position + static_cast<int64_t>(s.tokens.size());
       if (end > s.pages->capacity() || end > limits_.max_context) return Internal("no room");
       for (const int32_t token : s.tokens) {
         if (token == behaviour_.failing_token) return Internal("failing token");
+        hidden.row(row++)[0] = static_cast<float>(token);
       }
     }
-    if (rows > limits_.max_step_rows) return Internal("too many rows");
-    for (const SequenceStep& s : sequences) Store(s);
-    float* row = logits.data();
-    for (const SequenceStep& s : sequences) {
-      if (s.logits == LogitRows::kNone) continue;
-      Logits(s, row);
-      row += config_.vocab;
+    return row > limits_.max_step_rows || row != hidden.rows ? Internal("wrong rows") : Status::Ok();
+  }
+
+  // Every layer stores the tokens that come in its rows; the last turns the rows with logits into hashes.
+  Status RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden) override {
+    for (int layer = first; layer < last; ++layer) {
+      int64_t row = 0, kept = 0;
+      if (behaviour_.before_layer) behaviour_.before_layer(hidden.rows, sequences[0].phase);
+      for (const SequenceStep& s : sequences) {
+        Store(s, layer, hidden, row);
+        row += static_cast<int64_t>(s.tokens.size());
+        if (layer + 1 < config_.layers || s.logits == LogitRows::kNone) continue;
+        const uint64_t hash = Hash(s);
+        std::memcpy(hidden.row(kept++), &hash, sizeof(hash));
+      }
+    }
+    return Status::Ok();
+  }
+
+  Status ComputeLogits(Rows hidden, Phase phase, std::span<float> logits) override {
+    if (phase != Phase::kDecode) return Internal("lone last rows are decoded");
+    for (int64_t r = 0; r < hidden.rows; ++r) {
+      Logits(hidden.row(r), logits.subspan(static_cast<size_t>(r * config_.vocab)).data());
     }
     return Status::Ok();
   }
@@ -114,33 +145,43 @@ class FakeModel final : public Model {
     int32_t token;
     int32_t phase;
   };
-  static std::byte* Slot(const PageTable& pages, int64_t position) {
+  static std::byte* Slot(const PageTable& pages, int layer, int64_t position) {
     const int64_t size = pages.pool().layout().page_tokens;
-    return pages.pool().Keys(pages.pages()[static_cast<size_t>(position / size)], 0) +
+    return pages.pool().Keys(pages.pages()[static_cast<size_t>(position / size)], layer) +
            static_cast<size_t>(position % size) * sizeof(Entry);
   }
-  static void Store(const SequenceStep& s) {
+  static void Store(const SequenceStep& s, int layer, Rows hidden, int64_t row) {
     for (size_t i = 0; i < s.tokens.size(); ++i) {
-      const Entry entry{s.tokens[i], static_cast<int32_t>(s.phase)};
-      std::memcpy(Slot(*s.pages, s.first_position + static_cast<int64_t>(i)), &entry, sizeof(entry));
+      const Entry entry{static_cast<int32_t>(hidden.row(row + static_cast<int64_t>(i))[0]),
+                        static_cast<int32_t>(s.phase)};
+      std::memcpy(Slot(*s.pages, layer, s.first_position + static_cast<int64_t>(i)), &entry, sizeof(entry));
     }
   }
-  void Logits(const SequenceStep& s, float* row) const {
+  // Of what the pages hold for all positions so far. The lowest bit tells a token after which logits contain a NaN.
+  uint64_t Hash(const SequenceStep& s) const {
     uint64_t hash = 1;
     const int64_t end = s.first_position + static_cast<int64_t>(s.tokens.size());
     for (int64_t position = 0; position < end; ++position) {
-      Entry entry;
-      std::memcpy(&entry, Slot(*s.pages, position), sizeof(entry));
-      hash = (hash ^ static_cast<uint64_t>(entry.token * 2 + entry.phase)) * 0x9e3779b97f4a7c15u;
-      hash ^= hash >> 29;
+      for (int layer = 0; layer < config_.layers; ++layer) {
+        Entry entry;
+        std::memcpy(&entry, Slot(*s.pages, layer, position), sizeof(entry));
+        hash = (hash ^ static_cast<uint64_t>(entry.token * 2 + entry.phase)) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 29;
+      }
     }
+    return (hash & ~uint64_t{1}) | (s.tokens.back() == behaviour_.nan_token ? 1 : 0);
+  }
+  void Logits(const float* hidden, float* row) const {
+    uint64_t hash;
+    std::memcpy(&hash, hidden, sizeof(hash));
+    const bool nan = (hash & 1) != 0;
     for (int32_t t = 0; t < config_.vocab; ++t) {
       hash = hash * 6364136223846793005u + 1442695040888963407u;
       row[t] = static_cast<float>(hash >> 40) * (8.0f / (1 << 24)) - 4.0f;
     }
     row[kFakeEos] = behaviour_.eos_logit;
     row[kFakeModelVocab - 1] = 50;  // a row that no token belongs to
-    if (s.tokens.back() == behaviour_.nan_token) row[7] = std::numeric_limits<float>::quiet_NaN();
+    if (nan) row[7] = std::numeric_limits<float>::quiet_NaN();
   }
 
   ModelConfig config_;

@@ -38,6 +38,8 @@ struct GenerationRequest {
   bool ignore_eos = false;             // go on after the model's stop tokens (benchmarks)
   bool keep_special = false;           // special tokens appear in the text
   int top_logprobs = -1;               // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
+  int priority = 0;                    // larger goes first; waiting raises it slowly
+  std::string client = {};             // whose turn it is: clients share the engine evenly
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };

@@ -9,27 +9,42 @@ namespace {
 
 double Seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
+constexpr std::chrono::seconds kAging{5};  // of waiting are worth one step of priority
+constexpr int64_t kSharedPages = 2;        // to be gained, for a sequence to wait for another's prompt
+constexpr int64_t kRecomputeRows = 64;     // tokens decoded again in one step, after preemption
+constexpr int64_t kRecomputeRowsBesideOthers = 8;
+
+constexpr auto kBefore = [](const auto& a, const auto& b) {
+  return a->priority != b->priority ? a->priority > b->priority : a->id < b->id;
+};
 constexpr auto kOlder = [](const auto& a, const auto& b) { return a->id < b->id; };
 
 }  // namespace
 
-Scheduler::Scheduler(const Parts& parts, const EngineOptions& options, std::function<void()> before_last_event)
+Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, std::function<void()> before_last_event)
     : model_(*parts.model),
       pool_(*parts.pool),
       tokenizer_(*parts.tokenizer),
       vocab_(parts.vocab),
+      now_(std::move(parts.now)),
       options_(options),
       before_last_event_(std::move(before_last_event)),
+      store_(parts.store),
+      cache_(&pool_, parts.store),
+      budget_(options.prompt_chunk),
+      job_(std::move(job)),
       logits_(static_cast<size_t>(options.max_sequences) * static_cast<size_t>(model_.config().vocab)),
       workspace_(parts.vocab) {
   const size_t sequences = static_cast<size_t>(options.max_sequences);
   running_.reserve(sequences);
-  parts_.reserve(sequences);
   decode_parts_.reserve(sequences);
   steps_.reserve(sequences);
 }
 
-void Scheduler::Add(SequencePtr sequence) { waiting_.push_back(std::move(sequence)); }
+void Scheduler::Add(SequencePtr sequence) {
+  share_.Enter(sequence->client);
+  waiting_.push_back(std::move(sequence));
+}
 
 void Scheduler::Cancel(RequestId id) {
   for (const SequencePtr& s : running_) {
@@ -48,97 +63,262 @@ void Scheduler::CancelAll() {
 void Scheduler::Step() {
   Admit();
   ReservePages();
-  PlanStep();
-  if (parts_.empty()) return;
-  const Status status = Forward();
-  std::span<float> logits(logits_);
-  const size_t vocab = static_cast<size_t>(model_.config().vocab);
-  for (const Part& part : parts_) {
-    if (!status.ok()) {
-      GenerationEvent event;
-      event.status = status;
-      Finish(part.sequence, FinishReason::kError, std::move(event));
-    } else if (part.wants_logits) {
-      Advance(part, logits.first(vocab));
-      logits = logits.subspan(vocab);
-    } else {
-      Advance(part, {});
-    }
-  }
+  Decode();
+  Prefill();
 }
 
 void Scheduler::Admit() {
-  while (!waiting_.empty() && static_cast<int>(running_.size()) < options_.max_sequences) {
-    Sequence& next = *waiting_.front();
-    const int64_t spare = running_.empty() ? 0 : 1;
-    if (pool_.layout().PagesFor(next.size()) + spare > pool_.free_pages()) return;
-    if (!next.pages.Reserve(next.size()).ok()) return;
-    if (!std::exchange(next.started, true)) next.admitted = Clock::now();
-    const auto place = std::upper_bound(running_.begin(), running_.end(), waiting_.front(), kOlder);
-    running_.insert(place, std::move(waiting_.front()));
-    waiting_.pop_front();
+  for (auto next = Next(); next != waiting_.end(); next = Next()) {
+    Sequence* wanted = next->get();
+    if (!Load(*wanted)) return;
+    while (static_cast<int>(running_.size()) == options_.max_sequences || !TakePages(wanted)) {
+      if (running_.empty() || running_.back()->priority >= wanted->priority) return;
+      Preempt();
+    }
+    SequencePtr sequence = Take(wanted);
+    if (!std::exchange(sequence->started, true)) sequence->admitted = now_();
+    running_.insert(std::upper_bound(running_.begin(), running_.end(), sequence, kBefore), std::move(sequence));
   }
+}
+
+int64_t Scheduler::EffectivePriority(const Sequence& s) const { return s.priority + (now_() - s.submitted) / kAging; }
+
+std::deque<Scheduler::SequencePtr>::iterator Scheduler::Next() {
+  const auto before = [this](const Sequence& a, const Sequence& b) {
+    if (const auto pa = EffectivePriority(a), pb = EffectivePriority(b); pa != pb) return pa > pb;
+    if (a.started != b.started) return a.started;
+    if (const double sa = share_.served(a.client), sb = share_.served(b.client); sa != sb) return sa < sb;
+    return a.id < b.id;
+  };
+  auto best = waiting_.end();
+  for (auto s = waiting_.begin(); s != waiting_.end(); ++s) {
+    if (best != waiting_.end() && !before(**s, **best)) continue;
+    if (!ComesAfterAnother(**s)) best = s;
+  }
+  return best;
+}
+
+bool Scheduler::ComesAfterAnother(const Sequence& s) const {
+  if (options_.prefix == PrefixReuse::kOff || s.started) return false;
+  int64_t common = 0;
+  for (const SequencePtr& other : running_) {
+    if (other->next_phase() != Phase::kPrompt) continue;
+    const auto [mine, its] = std::mismatch(s.tokens.begin(), s.tokens.end(), other->tokens.begin(),
+                                           other->tokens.begin() + other->prompt_tokens);
+    common = std::max<int64_t>(common, mine - s.tokens.begin());
+  }
+  if (common < kSharedPages * pool_.layout().page_tokens) return false;
+  return common >= cache_.Find(QueryOf(s)).tokens + kSharedPages * pool_.layout().page_tokens;
+}
+
+// The last token is always computed: its logits are what the sequence needs.
+PrefixQuery Scheduler::QueryOf(const Sequence& s) const {
+  const size_t most = s.tokens.size() - 1;
+  return {std::span(s.tokens).first(most), std::span(s.phases).first(most),
+          !s.started && options_.prefix == PrefixReuse::kAll};
+}
+
+// Where reading a page takes longer than computing it, it is tried again now and then: the disk may have been busy.
+bool Scheduler::LoadingPays() {
+  const int64_t computed = stats_.prompt_tokens - stats_.cached_tokens;
+  if (load_seconds_ == 0 || computed == 0) return true;
+  const double compute = stats_.prefill_seconds / static_cast<double>(computed) * pool_.layout().page_tokens;
+  if (load_seconds_ <= compute) return true;
+  load_seconds_ *= 0.99;
+  return false;
+}
+
+bool Scheduler::Load(const Sequence& s) {
+  if (store_ == nullptr || options_.prefix == PrefixReuse::kOff || !LoadingPays()) return true;
+  const double allowed = budget_.Allowance(CurrentLoad());
+  double spent = 0;
+  while (true) {
+    const Clock::time_point begin = now_();
+    if (!cache_.Load(QueryOf(s))) return true;
+    const double seconds = Seconds(now_() - begin);
+    load_seconds_ = load_seconds_ == 0 ? seconds : 0.8 * load_seconds_ + 0.2 * seconds;
+    ++stats_.loaded_pages;
+    if ((spent += seconds) >= allowed) return false;
+  }
+}
+
+bool Scheduler::TakePages(Sequence* s) {
+  PrefixFind found;
+  if (options_.prefix != PrefixReuse::kOff) found = cache_.Find(QueryOf(*s));
+  const int64_t shared = found.tokens / pool_.layout().page_tokens;
+  const int64_t spare = running_.empty() ? 0 : 1;
+  const int64_t needed = pool_.layout().PagesFor(s->size()) + spare - shared;
+  if (needed > pool_.free_pages() + pool_.idle_pages() - found.idle_pages) return false;
+  std::vector<Phase> phases;
+  if (options_.prefix != PrefixReuse::kOff) phases = cache_.Acquire(QueryOf(*s), &s->pages);
+  if (!Reserve(s)) {
+    s->pages.Clear();
+    return false;
+  }
+  std::copy(phases.begin(), phases.end(), s->phases.begin());
+  s->computed = static_cast<int64_t>(phases.size());
+  const int64_t prefilled = std::min(s->computed, s->prompt_tokens);
+  if (!s->started) s->cached = prefilled;
+  if (prefilled > s->prefilled) {
+    stats_.prompt_tokens += prefilled - s->prefilled;
+    stats_.cached_tokens += prefilled - s->prefilled;
+    s->prefilled = prefilled;
+  }
+  return true;
+}
+
+bool Scheduler::Reserve(Sequence* s) {
+  const int64_t wanted = pool_.layout().PagesFor(s->size()) - static_cast<int64_t>(s->pages.pages().size());
+  if (wanted > pool_.free_pages()) cache_.Evict(wanted - pool_.free_pages());
+  return s->pages.Reserve(s->size()).ok();
 }
 
 // Room for every token that is known now, the newest included.
 void Scheduler::ReservePages() {
   for (size_t i = 0; i < running_.size(); ++i) {
-    while (i < running_.size() && !running_[i]->pages.Reserve(running_[i]->size()).ok()) Preempt();
+    while (i < running_.size() && !Reserve(running_[i].get())) Preempt();
   }
 }
 
 void Scheduler::Preempt() {
-  SequencePtr youngest = std::move(running_.back());
+  SequencePtr last = std::move(running_.back());
   running_.pop_back();
-  youngest->pages.Clear();
-  youngest->computed = 0;
+  job_.Drop(last.get());
+  Keep(last.get(), true);
+  last->pages.Clear();
+  last->computed = 0;
   ++stats_.preempted;
-  const auto place = std::upper_bound(waiting_.begin(), waiting_.end(), youngest, kOlder);
-  waiting_.insert(place, std::move(youngest));
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), last, kOlder), std::move(last));
 }
 
-void Scheduler::PlanStep() {
-  parts_.clear();
+StepLoad Scheduler::CurrentLoad() const {
+  const auto decoding = std::count_if(running_.begin(), running_.end(),
+                                      [](const SequencePtr& s) { return s->next_phase() == Phase::kDecode; });
+  return {static_cast<int>(decoding), static_cast<int>(unfinished() - decoding)};
+}
+
+void Scheduler::Decode() {
+  PlanDecode();
+  if (decode_parts_.empty()) return;
+  const Clock::time_point begin = now_();
+  const Status status = ForwardDecode();
+  const double seconds = Seconds(now_() - begin);
+  stats_.decode_seconds += seconds;
+  budget_.OnDecode(seconds);
+  Charge(decode_parts_, seconds);
+  if (!status.ok()) return Fail(decode_parts_, status);
+  Advance(decode_parts_, logits_);
+}
+
+void Scheduler::PlanDecode() {
   decode_parts_.clear();
   int64_t rows = options_.prompt_chunk;
   for (const SequencePtr& s : running_) {
     if (!s->decoding() || rows == 0) continue;
-    decode_parts_.push_back({s.get(), 1, Phase::kDecode, true});
+    decode_parts_.push_back({s.get(), 1, true});
     --rows;
   }
+  rows = std::min(rows, decode_parts_.empty() ? kRecomputeRows : kRecomputeRowsBesideOthers);
   for (const SequencePtr& s : running_) {
-    if (s->decoding() || rows == 0) continue;
-    const bool prompt = s->computed < s->prompt_tokens;
-    const int64_t count = std::min(rows, (prompt ? s->prompt_tokens : s->size()) - s->computed);
-    const bool last = s->computed + count == s->size();
-    (prompt ? parts_ : decode_parts_).push_back({s.get(), count, prompt ? Phase::kPrompt : Phase::kDecode, last});
+    if (s->next_phase() != Phase::kDecode || s->decoding() || rows == 0) continue;
+    const int64_t count = std::min(rows, s->Run());
+    decode_parts_.push_back({s.get(), count, s->computed + count == s->size()});
     rows -= count;
   }
-  parts_.insert(parts_.end(), decode_parts_.begin(), decode_parts_.end());
 }
 
-Status Scheduler::Forward() {
+Status Scheduler::ForwardDecode() {
   steps_.clear();
   size_t logit_rows = 0;
-  int64_t prompt_rows = 0;
-  int64_t decode_rows = 0;
-  for (const Part& part : parts_) {
+  for (const Part& part : decode_parts_) {
     const Sequence& s = *part.sequence;
     const auto tokens =
         std::span<const int32_t>(s.tokens).subspan(static_cast<size_t>(s.computed), static_cast<size_t>(part.rows));
     steps_.push_back(
-        {tokens, s.computed, &s.pages, part.phase, part.wants_logits ? LogitRows::kLast : LogitRows::kNone});
+        {tokens, s.computed, &s.pages, Phase::kDecode, part.wants_logits ? LogitRows::kLast : LogitRows::kNone});
     logit_rows += part.wants_logits ? 1 : 0;
-    (part.phase == Phase::kPrompt ? prompt_rows : decode_rows) += part.rows;
   }
-  const Clock::time_point begin = Clock::now();
-  Status status =
-      model_.Forward(steps_, std::span(logits_).first(logit_rows * static_cast<size_t>(model_.config().vocab)));
-  const double seconds = Seconds(Clock::now() - begin);
-  const double prompt_share = static_cast<double>(prompt_rows) / static_cast<double>(prompt_rows + decode_rows);
-  stats_.prefill_seconds += seconds * prompt_share;
-  stats_.decode_seconds += seconds * (1 - prompt_share);
-  return status;
+  return model_.Forward(steps_, std::span(logits_).first(logit_rows * static_cast<size_t>(model_.config().vocab)));
+}
+
+void Scheduler::BeginPrefill() {
+  std::vector<Sequence*> candidates;
+  for (const SequencePtr& s : running_) {
+    if (s->next_phase() == Phase::kPrompt) candidates.push_back(s.get());
+  }
+  // running_ has the order of priority and age already.
+  std::stable_sort(candidates.begin(), candidates.end(), [this](const Sequence* a, const Sequence* b) {
+    if (a->priority != b->priority) return a->priority > b->priority;
+    return share_.served(a->client) < share_.served(b->client);
+  });
+  std::vector<Part> parts;
+  int64_t rows = budget_.ChunkRows(CurrentLoad());
+  for (Sequence* s : candidates) {
+    if (rows == 0) break;
+    const int64_t count = std::min(rows, s->Run());
+    parts.push_back({s, count, s->computed + count == s->size()});
+    rows -= count;
+  }
+  job_.Begin(parts);
+}
+
+void Scheduler::Prefill() {
+  if (!job_.active()) BeginPrefill();
+  if (!job_.active()) return;
+  const StepLoad load = CurrentLoad();
+  double spent = 0;
+  while (!job_.done() && budget_.MayRunLayer(load, spent)) {
+    const Clock::time_point begin = now_();
+    if (const Status status = job_.RunLayer(); !status.ok()) {
+      const std::vector<Part> parts = job_.parts();
+      job_.Clear();
+      return Fail(parts, status);
+    }
+    const double seconds = Seconds(now_() - begin);
+    budget_.OnLayer(job_.rows(), seconds);
+    spent += seconds;
+  }
+  stats_.prefill_seconds += spent;
+  Charge(job_.parts(), spent);
+  if (job_.done()) FinishPrefill();
+}
+
+void Scheduler::FinishPrefill() {
+  const Status status = job_.Logits(logits_);
+  const std::vector<Part> parts = job_.parts();
+  job_.Clear();
+  if (!status.ok()) return Fail(parts, status);
+  Advance(parts, logits_);
+}
+
+void Scheduler::Fail(const std::vector<Part>& parts, const Status& status) {
+  for (const Part& part : parts) {
+    GenerationEvent event;
+    event.status = status;
+    Finish(part.sequence, FinishReason::kError, std::move(event));
+  }
+}
+
+void Scheduler::Charge(const std::vector<Part>& parts, double seconds) {
+  int64_t rows = 0;
+  for (const Part& part : parts) rows += part.rows;
+  for (const Part& part : parts) {
+    share_.Charge(part.sequence->client, seconds * static_cast<double>(part.rows) / static_cast<double>(rows));
+  }
+}
+
+void Scheduler::Keep(Sequence* s, bool partial) {
+  if (options_.prefix == PrefixReuse::kOff) return;
+  const size_t computed = static_cast<size_t>(s->computed);
+  cache_.Insert(std::span(s->tokens).first(computed), std::span(s->phases).first(computed), partial, &s->pages);
+}
+
+void Scheduler::Advance(const std::vector<Part>& parts, std::span<float> logits) {
+  const size_t vocab = static_cast<size_t>(model_.config().vocab);
+  for (const Part& part : parts) {
+    Advance(part, part.wants_logits ? logits.first(vocab) : std::span<float>());
+    if (part.wants_logits) logits = logits.subspan(vocab);
+  }
 }
 
 void Scheduler::Advance(const Part& part, std::span<float> logits) {
@@ -150,6 +330,7 @@ void Scheduler::Advance(const Part& part, std::span<float> logits) {
   if (progress) {
     stats_.prompt_tokens += prefilled - s.prefilled;
     s.prefilled = prefilled;
+    Keep(&s, false);  // others may want them now
   }
   if (part.wants_logits) {
     if (Status status = Draw(&s, logits, &event); !status.ok()) {
@@ -167,7 +348,7 @@ void Scheduler::Advance(const Part& part, std::span<float> logits) {
 }
 
 Status Scheduler::Draw(Sequence* s, std::span<float> logits, GenerationEvent* event) {
-  if (s->generated == 0) s->first_token = Clock::now();
+  if (s->generated == 0) s->first_token = now_();
   if (s->max_tokens == 0) {
     event->finish = FinishReason::kLength;
     return Status::Ok();
@@ -180,7 +361,7 @@ Status Scheduler::Draw(Sequence* s, std::span<float> logits, GenerationEvent* ev
     event->finish = FinishReason::kStop;
     return Status::Ok();
   }
-  s->tokens.push_back(token);
+  s->Append(token);
   GeneratedToken generated{token, 0, {}};
   if (s->top_logprobs >= 0) generated = MakeGeneratedToken(logits, token, s->top_logprobs, vocab_);
   s->answer.Push(std::move(generated), event);
@@ -199,17 +380,20 @@ bool Scheduler::IsStopToken(int32_t token) const {
 
 void Scheduler::Finish(Sequence* sequence, FinishReason reason, GenerationEvent event) {
   const SequencePtr s = Take(sequence);
+  job_.Drop(s.get());
+  if (reason != FinishReason::kError) Keep(s.get(), true);
   s->pages.Clear();
+  share_.Leave(s->client);
   s->answer.Finish(&event);
   // What was held back may complete a stop string when the stream ends in the middle of a character.
   if (s->answer.stopped()) event.stop_string = s->answer.stop_string();
   if (s->answer.stopped() && reason == FinishReason::kLength) reason = FinishReason::kStop;
   event.finish = reason;
   event.prefilled_tokens = s->prefilled;
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = now_();
   const Clock::time_point admitted = s->started ? s->admitted : now;
   const Clock::time_point first = s->generated > 0 ? s->first_token : now;
-  event.usage = {s->prompt_tokens,          s->generated,        0, Seconds(admitted - s->submitted),
+  event.usage = {s->prompt_tokens,          s->generated,        s->cached, Seconds(admitted - s->submitted),
                  Seconds(first - admitted), Seconds(now - first)};
   stats_.cancelled += reason == FinishReason::kCancelled ? 1 : 0;
   stats_.failed += reason == FinishReason::kError ? 1 : 0;
@@ -236,7 +420,10 @@ EngineStats Scheduler::stats() const {
   stats.running = static_cast<int>(running_.size());
   stats.waiting = static_cast<int>(waiting_.size());
   stats.kv_pages_total = pool_.total_pages();
-  stats.kv_pages_used = pool_.total_pages() - pool_.free_pages();
+  stats.kv_pages_used = pool_.total_pages() - pool_.free_pages() - pool_.idle_pages();
+  stats.kv_pages_cached = cache_.pages();
+  stats.evicted_pages = cache_.evicted();
+  if (store_ != nullptr) stats.store = store_->stats();
   return stats;
 }
 

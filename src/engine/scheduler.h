@@ -1,10 +1,11 @@
 // Decides what each step computes, runs it and hands out the results. Engine thread only.
 //
-// A step takes one row of every sequence that decodes, and fills what is left of `prompt_chunk` rows with prompts,
-// oldest first. A request is admitted when the free pages hold its prompt and one more. When pages run out, the
-// youngest sequence gives up its pages and waits at the front of the queue; later its prompt is computed again by the
-// prompt kernels and its answer by the decode kernels, as they were the first time, so that its text does not change.
-// The oldest sequence is never preempted while others run, so there is always progress.
+// A step decodes one token of every sequence that waits for one, then takes the current chunk of prompts through as
+// many layers as StepBudget allows. A request is admitted when its prompt finds pages, idle ones of the prefix cache
+// included, with one to spare; who goes first is a matter of priority, of what the client has had (FairShare), and of
+// age. One whose beginning is being computed for another waits for it, and shares the pages. When pages run out, the
+// last in order gives up its pages and waits again; later its tokens are computed again by the kernels that computed
+// them the first time, so that its text does not change. The first in order is never preempted, so there is progress.
 #pragma once
 
 #include <cstdint>
@@ -12,27 +13,35 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/engine.h"
+#include "engine/fair_share.h"
+#include "engine/prefill_job.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
+#include "engine/step_budget.h"
 #include "kvcache/page_pool.h"
+#include "kvcache/prefix_cache.h"
 #include "model/model.h"
 
 namespace inkstone {
 
 class Scheduler {
  public:
-  // All borrowed. Tokens at or above `vocab` (rows of the output matrix that no token belongs to) are never drawn.
+  // Pointers are borrowed. Tokens at or above `vocab` (rows of the output matrix that no token belongs to) are never
+  // drawn.
   struct Parts {
     Model* model = nullptr;
     PagePool* pool = nullptr;
     const Tokenizer* tokenizer = nullptr;
     int32_t vocab = 0;
+    PageStore* store = nullptr;  // null: nothing is kept on disk
+    std::function<Clock::time_point()> now = Clock::now;
   };
   // before_last_event is called once for each request, just before its last event goes out.
-  Scheduler(const Parts& parts, const EngineOptions& options, std::function<void()> before_last_event);
+  Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, std::function<void()> before_last_event);
 
   void Add(std::unique_ptr<Sequence> sequence);
   // Ends the request with kCancelled and frees its pages; unknown ids are ignored.
@@ -43,26 +52,47 @@ class Scheduler {
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
   int64_t unfinished() const { return static_cast<int64_t>(waiting_.size() + running_.size()); }
+  // Those that have pages, in order of priority and age.
+  const std::vector<std::unique_ptr<Sequence>>& running() const { return running_; }
   // Everything but what only the queue knows: requests and rejected are 0.
   EngineStats stats() const;
 
  private:
   using SequencePtr = std::unique_ptr<Sequence>;
-  // What one sequence adds to the step.
-  struct Part {
-    Sequence* sequence;
-    int64_t rows;
-    Phase phase;
-    bool wants_logits;
-  };
+  // What one sequence adds to a step.
+  using Part = PrefillJob::Part;
 
   void Admit();
+  // The one to admit next; end() when none may be.
+  std::deque<SequencePtr>::iterator Next();
+  int64_t EffectivePriority(const Sequence& s) const;
+  // Whether a sequence that runs is about to compute much of what this one begins with.
+  bool ComesAfterAnother(const Sequence& s) const;
+  // Reads what the store has of the sequence's beginning; false when there is more than one step has time for.
+  bool Load(const Sequence& s);
+  bool LoadingPays();
+  // Pages for all tokens of a sequence, from the prefix cache where it has them; false changes nothing.
+  bool TakePages(Sequence* s);
+  PrefixQuery QueryOf(const Sequence& s) const;
   void ReservePages();
+  bool Reserve(Sequence* s);
   void Preempt();
-  void PlanStep();
-  Status Forward();
-  // Books a part that was computed; `logits` (model's vocab) is empty unless the part wanted them.
+
+  StepLoad CurrentLoad() const;
+  void Decode();
+  void PlanDecode();
+  Status ForwardDecode();
+  void Prefill();
+  void BeginPrefill();
+  void FinishPrefill();
+  void Fail(const std::vector<Part>& parts, const Status& status);
+
+  // Books parts that were computed; `logits` has rows (model's vocab) of those that wanted them.
+  void Advance(const std::vector<Part>& parts, std::span<float> logits);
   void Advance(const Part& part, std::span<float> logits);
+  void Charge(const std::vector<Part>& parts, double seconds);
+  // Keeps the computed entries in the prefix cache; `partial`: of a page that is not full too.
+  void Keep(Sequence* s, bool partial);
   // Draws a token; sets event->finish when it is the last.
   Status Draw(Sequence* sequence, std::span<float> logits, GenerationEvent* event);
   bool IsStopToken(int32_t token) const;
@@ -73,15 +103,21 @@ class Scheduler {
   PagePool& pool_;
   const Tokenizer& tokenizer_;
   const int32_t vocab_;
+  const std::function<Clock::time_point()> now_;
   const EngineOptions options_;
   const std::function<void()> before_last_event_;
 
+  PageStore* const store_;
+  PrefixCache cache_;
+  double load_seconds_ = 0;           // to read a page, a moving average; 0: none yet
   std::deque<SequencePtr> waiting_;   // by id
-  std::vector<SequencePtr> running_;  // by id
+  std::vector<SequencePtr> running_;  // by priority, then id
+  FairShare share_;
+  StepBudget budget_;
+  PrefillJob job_;
 
-  std::vector<Part> parts_;          // of the current step: prompt rows first
-  std::vector<Part> decode_parts_;   // while planning
-  std::vector<SequenceStep> steps_;  // parts_, as the model wants them
+  std::vector<Part> decode_parts_;   // of the current step
+  std::vector<SequenceStep> steps_;  // decode_parts_, as the model wants them
   std::vector<float> logits_;        // (max_sequences, model's vocab)
   SamplerWorkspace workspace_;
   EngineStats stats_;

@@ -1,8 +1,10 @@
 // One request on its way through the engine.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -29,11 +31,24 @@ struct Sequence {
         max_tokens(wanted.max_tokens),
         ignore_eos(wanted.ignore_eos),
         top_logprobs(wanted.top_logprobs),
+        priority(wanted.priority),
+        client(std::move(wanted.client)),
+        phases(tokens.size(), Phase::kPrompt),
         pages(pool) {}
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
-  // Its newest token is all that the next step needs.
-  bool decoding() const { return computed >= prompt_tokens && computed + 1 == size(); }
+  void Append(int32_t token) {
+    tokens.push_back(token);
+    phases.push_back(Phase::kDecode);
+  }
+  // Its newest token is all that the next step needs, and was generated.
+  bool decoding() const { return computed + 1 == size() && phases.back() == Phase::kDecode; }
+  // How many tokens from `computed` on are computed in one phase, that of the first.
+  int64_t Run() const {
+    const auto begin = phases.begin() + computed;
+    return std::find_if(begin, phases.end(), [&](Phase p) { return p != *begin; }) - begin;
+  }
+  Phase next_phase() const { return phases[static_cast<size_t>(computed)]; }
 
   const RequestId id;
   const EventSink sink;
@@ -44,14 +59,20 @@ struct Sequence {
   const int64_t max_tokens;
   const bool ignore_eos;
   const int top_logprobs;
+  const int priority;
+  const std::string client;
 
+  // (tokens): which kernels compute each token's keys and values. A generated token has been decoded, and a prompt
+  // token too where the prefix cache had it from an answer: computed again after preemption, it gets the same bits.
+  std::vector<Phase> phases;
   PageTable pages;
   int64_t computed = 0;   // tokens whose keys and values are in the pages
   int64_t prefilled = 0;  // most prompt tokens that were ever computed: preemption does not take progress back
+  int64_t cached = 0;     // prompt tokens that came from the prefix cache at first
   int64_t generated = 0;  // tokens drawn, a stop token included
   bool started = false;   // admitted at least once
 
-  Clock::time_point submitted = Clock::now();
+  Clock::time_point submitted = Clock::now();  // changed in simulations only
   Clock::time_point admitted;
   Clock::time_point first_token;
 };

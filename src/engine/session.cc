@@ -9,6 +9,8 @@
 #include "core/memory_info.h"
 #include "engine/chat_encoding.h"
 #include "engine/default_sampling.h"
+#include "engine/page_identity.h"
+#include "engine/prefill_job.h"
 #include "model/runtime.h"
 #include "planner/memory_plan.h"
 
@@ -112,7 +114,8 @@ Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, cons
   INK_ASSIGN_OR_RETURN(facts.kv, config.KvLayoutFor(options.kv_type));
   facts.kv.page_tokens = fitted.limits.page_tokens;
   facts.trained_context = config.context;
-  facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits);
+  facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits) +
+                           PrefillJob::BufferBytes(config, fitted.limits.max_step_rows);
   facts.runtime_bytes = EstimateRuntimeBytes(config.vocab, options.max_sequences);
   const MemoryWishes wishes{options.context, options.max_sequences, options.memory_limit};
   auto plan = PlanMemory(facts, wishes);
@@ -120,6 +123,16 @@ Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, cons
   fitted.plan = *plan;
   fitted.limits.max_context = fitted.plan.context;
   return fitted;
+}
+
+// Null where nothing is to be kept.
+Result<std::unique_ptr<PageStore>> OpenStore(const Checkpoint& checkpoint, const ModelConfig& config,
+                                             const Backend& backend, const SessionOptions& options) {
+  if (options.cache_folder.empty()) return std::unique_ptr<PageStore>();
+  INK_ASSIGN_OR_RETURN(KvLayout layout, config.KvLayoutFor(options.kv_type));
+  layout.page_tokens = ModelLimits().page_tokens;
+  return PageStore::Open({options.cache_folder, options.cache_bytes,
+                          PageIdentity(checkpoint, config, layout, backend.name()), layout.page_bytes()});
 }
 
 Status CheckOptions(const SessionOptions& options) {
@@ -155,10 +168,12 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   engine.context = fitted.plan.context;
   engine.kv_tokens = fitted.plan.kv_tokens;
   engine.kv_type = options.kv_type;
+  engine.prefix = options.prefix;
   engine.max_sequences = options.max_sequences;
   engine.max_queue = options.max_queue;
   engine.prompt_chunk = fitted.limits.max_step_rows;
-  INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine));
+  INK_ASSIGN_OR_RETURN(auto store, OpenStore(*w.checkpoint, config, *w.backend, options));
+  INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine, std::move(store)));
 
   w.info.context = engine.context;
   w.info.backend = w.backend->name();

@@ -25,7 +25,10 @@ struct SessionOptions {
   int max_sequences = 8;
   int max_queue = 64;
   DType kv_type = DType::kF16;
-  uint64_t memory_limit = 0;  // bytes that the process may take; 0: what is available
+  PrefixReuse prefix = PrefixReuse::kAll;
+  std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere
+  uint64_t cache_bytes = 4'000'000'000;  // of it at most
+  uint64_t memory_limit = 0;             // bytes that the process may take; 0: what is available
 };
 
 // Facts for /props, /v1/models and the page.

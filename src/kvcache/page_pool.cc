@@ -1,5 +1,6 @@
 #include "kvcache/page_pool.h"
 
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -11,7 +12,10 @@ Result<PagePool> PagePool::Create(Backend& backend, const KvLayout& layout, int6
 }
 
 PagePool::PagePool(KvLayout layout, DeviceBuffer memory, int64_t pages)
-    : layout_(layout), memory_(std::move(memory)), references_(static_cast<size_t>(pages), 0) {
+    : layout_(layout),
+      memory_(std::move(memory)),
+      references_(static_cast<size_t>(pages), 0),
+      cached_(static_cast<size_t>(pages), false) {
   free_.reserve(static_cast<size_t>(pages));
   for (int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<PageId>(page));
 }
@@ -26,11 +30,26 @@ Result<PageId> PagePool::Allocate() {
   return page;
 }
 
-void PagePool::AddReference(PageId page) { ++references_[static_cast<size_t>(page)]; }
+void PagePool::AddReference(PageId page) {
+  const size_t at = static_cast<size_t>(page);
+  if (++references_[at] == 2 && cached_[at]) --idle_;
+}
 
 void PagePool::Release(PageId page) {
-  if (--references_[static_cast<size_t>(page)] == 0) free_.push_back(page);
+  const size_t at = static_cast<size_t>(page);
+  const int left = --references_[at];
+  if (left == 1 && cached_[at]) ++idle_;
+  if (left == 0) free_.push_back(page);
 }
+
+void PagePool::SetCached(PageId page, bool cached) {
+  const size_t at = static_cast<size_t>(page);
+  if (cached_[at] == cached) return;
+  cached_[at] = cached;
+  if (references_[at] == 1) idle_ += cached ? 1 : -1;
+}
+
+void PagePool::Copy(PageId from, PageId to) { std::memcpy(Keys(to, 0), Keys(from, 0), layout_.page_bytes()); }
 
 std::byte* PagePool::Keys(PageId page, int layer) const {
   return memory_.data() + static_cast<size_t>(page) * layout_.page_bytes() +
@@ -60,6 +79,14 @@ Status PageTable::Reserve(int64_t tokens) {
     pages_.push_back(page);
   }
   return Status::Ok();
+}
+
+void PageTable::Append(PageId page) { pages_.push_back(page); }
+
+void PageTable::Replace(size_t at, PageId page) {
+  pool_->AddReference(page);
+  pool_->Release(pages_[at]);
+  pages_[at] = page;
 }
 
 void PageTable::Clear() {

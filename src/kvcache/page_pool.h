@@ -42,6 +42,11 @@ class PagePool {
   void AddReference(PageId page);
   void Release(PageId page);  // free again when the last reference goes
   int references(PageId page) const { return references_[static_cast<size_t>(page)]; }
+  // A cache holds one of the page's references. Pages that nobody else holds are idle: theirs to give back.
+  void SetCached(PageId page, bool cached);
+  int64_t idle_pages() const { return idle_; }
+
+  void Copy(PageId from, PageId to);
 
   std::byte* Keys(PageId page, int layer) const;
   std::byte* Values(PageId page, int layer) const;
@@ -53,6 +58,8 @@ class PagePool {
   DeviceBuffer memory_;
   std::vector<PageId> free_;     // lowest ids last, so that they are used first
   std::vector<int> references_;  // by page
+  std::vector<bool> cached_;     // by page
+  int64_t idle_ = 0;             // cached, with one reference
 };
 
 // The pages of one sequence, in order. Releases them when destroyed. Movable; must not outlive its pool.
@@ -65,6 +72,8 @@ class PageTable {
 
   // Makes room for `tokens` positions; on kResourceExhausted nothing has changed.
   Status Reserve(int64_t tokens);
+  void Append(PageId page);              // takes over one reference
+  void Replace(size_t at, PageId page);  // by a page with the same content, to which a reference is added
   void Clear();
   int64_t capacity() const;  // tokens
   const std::vector<PageId>& pages() const { return pages_; }

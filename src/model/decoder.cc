@@ -172,7 +172,6 @@ Status Decoder::Forward(std::span<const SequenceStep> sequences, std::span<float
   for (const SequenceStep& s : sequences) logit_rows += RowsWithLogits(s);
   INK_RETURN_IF_ERROR(CheckLogits(logit_rows, logits.size()));
   Begin(sequences);
-  keep_all_rows_ = false;
   backend_.Embed(embedding_, tokens_, Step(x_));
   for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer);
   Output(logits);
@@ -195,18 +194,17 @@ Status Decoder::RunLayers(int first, int last, std::span<const SequenceStep> seq
   INK_RETURN_IF_ERROR(Check(sequences));
   Begin(sequences);
   INK_RETURN_IF_ERROR(CheckHidden(hidden));
-  keep_all_rows_ = true;
   for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(hidden.row(r), hidden.cols, x_.row(r));
   for (int layer = first; layer < last; ++layer) RunLayer(layer);
-  for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(x_.row(r), hidden.cols, hidden.row(r));
+  for (int64_t r = 0; r < shape_.rows(); ++r) std::copy_n(x_.row(r), hidden.cols, hidden.row(r));
   return Status::Ok();
 }
 
-Status Decoder::ComputeLogits(Rows hidden, std::span<float> logits) {
+Status Decoder::ComputeLogits(Rows hidden, Phase phase, std::span<float> logits) {
   INK_RETURN_IF_ERROR(CheckLogits(hidden.rows, logits.size()));
   const Rows rows = gathered_.Slice(0, hidden.rows);
   for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(hidden.row(r), hidden.cols, rows.row(r));
-  MultiplyOutput(rows, StepShape{rows.rows, 0}, logits.data());
+  MultiplyOutput(rows, phase, logits.data());
   return Status::Ok();
 }
 
@@ -239,7 +237,7 @@ void Decoder::Attend(int layer, const AttentionWeights& weights) {
     sequences_[i].pages.v = {page_pointers_.data() + begin + pages, pages};
   }
   backend_.StoreKv(Step(k_), Step(v_), sequences_);
-  if (layer + 1 == config_.layers && !keep_all_rows_) KeepRowsWithLogits();
+  if (layer + 1 == config_.layers) KeepRowsWithLogits();
   const float scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   backend_.Attention(Step(q_), config_.heads, scale, IsFloat(weights.output.dtype), sequences_, Step(a_));
 }
@@ -291,13 +289,13 @@ void Decoder::Output(std::span<float> logits) {
       }
     }
     if (count == 0) continue;
-    const StepShape shape = phase == Phase::kPrompt ? StepShape{count, 0} : StepShape{0, count};
-    MultiplyOutput(gathered_.Slice(0, count), shape, logits.data() + done * config_.vocab);
+    MultiplyOutput(gathered_.Slice(0, count), phase, logits.data() + done * config_.vocab);
     done += count;
   }
 }
 
-void Decoder::MultiplyOutput(Rows rows, StepShape shape, float* logits) {
+void Decoder::MultiplyOutput(Rows rows, Phase phase, float* logits) {
+  const StepShape shape = phase == Phase::kPrompt ? StepShape{rows.rows, 0} : StepShape{0, rows.rows};
   backend_.RmsNorm(rows, output_norm_.data(), config_.rms_eps, rows);
   const std::array<MatMulTarget, 1> target = {
       MatMulTarget{output_, nullptr, {logits, rows.rows, config_.vocab, config_.vocab}}};

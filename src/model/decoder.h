@@ -49,7 +49,7 @@ class Decoder : public Model {
   Status Forward(std::span<const SequenceStep> sequences, std::span<float> logits) final;
   Status Embed(std::span<const SequenceStep> sequences, Rows hidden) final;
   Status RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden) final;
-  Status ComputeLogits(Rows hidden, std::span<float> logits) final;
+  Status ComputeLogits(Rows hidden, Phase phase, std::span<float> logits) final;
 
   // Bytes of the step's activations, the backend's own included.
   static size_t WorkspaceBytes(const ModelConfig& config, const Backend& backend, const ModelLimits& limits);
@@ -77,7 +77,7 @@ class Decoder : public Model {
   void Begin(std::span<const SequenceStep> sequences);
   void KeepRowsWithLogits();  // in x and q; the others were there for their keys and values
   void Output(std::span<float> logits);
-  void MultiplyOutput(Rows rows, StepShape shape, float* logits);  // logits = output matrix * norm(rows)
+  void MultiplyOutput(Rows rows, Phase phase, float* logits);  // logits = output matrix * norm(rows)
   Rows Step(Rows rows) const { return rows.Slice(0, shape_.rows()); }
 
   ModelConfig config_;
@@ -100,7 +100,6 @@ class Decoder : public Model {
   // The current step.
   std::span<const SequenceStep> steps_;
   StepShape shape_;
-  bool keep_all_rows_ = false;  // through the last layer, with logits or without
   std::vector<int32_t> tokens_;
   std::vector<SequenceRows> sequences_;
   std::vector<const PageTable*> tables_;

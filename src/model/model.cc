@@ -39,7 +39,7 @@ Status Model::RunLayers(int, int, std::span<const SequenceStep>, Rows) {
   return Unimplemented("this model does not run in parts");
 }
 
-Status Model::ComputeLogits(Rows, std::span<float>) { return Unimplemented("this model does not run in parts"); }
+Status Model::ComputeLogits(Rows, Phase, std::span<float>) { return Unimplemented("this model does not run in parts"); }
 
 size_t Model::ActivationBytes(const ModelConfig& config, const Backend& backend, const ModelLimits& limits) {
   return Decoder::WorkspaceBytes(config, backend, limits);

@@ -56,10 +56,12 @@ class Model {
   // sequences, hidden); every row keeps its place. Errors as in Forward, and kUnimplemented of a model that does not
   // run in parts.
   virtual Status Embed(std::span<const SequenceStep> sequences, Rows hidden);
-  // Layers [first, last), in place. Keys and values of these layers are written.
+  // Layers [first, last), in place. Keys and values of these layers are written. The last layer of the model leaves the
+  // rows whose logits are asked for, in order, at the front of `hidden`, and nothing of use behind them.
   virtual Status RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden);
-  // Logits of rows after the last layer, (hidden.rows, vocab), in the prompt phase; at most max_logit_rows.
-  virtual Status ComputeLogits(Rows hidden, std::span<float> logits);
+  // Logits of rows after the last layer, (hidden.rows, vocab); at most max_logit_rows. As Forward does it: the output
+  // matrix of a prompt's lone last row runs in the decode phase.
+  virtual Status ComputeLogits(Rows hidden, Phase phase, std::span<float> logits);
 };
 
 }  // namespace inkstone

@@ -70,12 +70,23 @@ std::string Metrics::Text(const EngineStats& stats) const {
   add("requests_waiting", "Generations in the queue", MetricType::Gauge, stats.waiting);
   add("kv_pages", "Pages of the KV cache", MetricType::Gauge, stats.kv_pages_total);
   add("kv_pages_used", "Pages of the KV cache in use", MetricType::Gauge, stats.kv_pages_used);
+  add("prefix_cache_pages", "Pages that hold what earlier requests computed", MetricType::Gauge, stats.kv_pages_cached);
+  add("prefix_cache_evicted_pages_total", "Such pages that made room", MetricType::Counter, stats.evicted_pages);
+  add("page_store_pages", "Pages on disk", MetricType::Gauge, stats.store.pages);
+  add("page_store_bytes", "Disk space of the page store", MetricType::Gauge, stats.store.bytes);
+  add("page_store_written_total", "Pages written to disk", MetricType::Counter, stats.store.written);
+  add("page_store_loaded_total", "Pages that came back from disk", MetricType::Counter, stats.loaded_pages);
+  add("page_store_dropped_total", "Pages not written, as the disk was slow, full or failing", MetricType::Counter,
+      stats.store.dropped);
+  add("page_store_damaged_total", "Pages on disk found damaged", MetricType::Counter, stats.store.damaged);
   add("generations_total", "Generations submitted", MetricType::Counter, stats.requests);
   add("generations_cancelled_total", "Generations cancelled", MetricType::Counter, stats.cancelled);
   add("generations_rejected_total", "Generations refused", MetricType::Counter, stats.rejected);
   add("generations_failed_total", "Generations that ended in an error", MetricType::Counter, stats.failed);
   add("generations_preempted_total", "Times a generation gave up its pages", MetricType::Counter, stats.preempted);
   add("prompt_tokens_total", "Prompt tokens processed", MetricType::Counter, stats.prompt_tokens);
+  add("prompt_cached_tokens_total", "Prompt tokens that the prefix cache had", MetricType::Counter,
+      stats.cached_tokens);
   add("generated_tokens_total", "Tokens generated", MetricType::Counter, stats.generated_tokens);
   add("prefill_seconds_total", "Time spent on prompts", MetricType::Counter, stats.prefill_seconds);
   add("decode_seconds_total", "Time spent on answers", MetricType::Counter, stats.decode_seconds);

@@ -143,8 +143,21 @@ TEST_P(ModelParityTest, RunInPartsGivesTheSameBits) {
     ASSERT_TRUE(model.RunLayers(layer, layer + 1, {&step, 1}, hidden).ok());
   }
   std::vector<float> logits(expected.size());
-  ASSERT_TRUE(model.ComputeLogits(hidden, logits).ok());
+  ASSERT_TRUE(model.ComputeLogits(hidden, Phase::kPrompt, logits).ok());
   EXPECT_EQ(logits, expected);
+
+  // Only the last row's logits wanted, as the engine does it: bits of Forward.
+  const size_t vocab = static_cast<size_t>(model.config().vocab);
+  std::vector<float> whole(vocab), parts(vocab);
+  const SequenceStep lone{tokens_, 0, &table, Phase::kPrompt, LogitRows::kLast};
+  ASSERT_TRUE(model.Forward({&lone, 1}, whole).ok());
+  ASSERT_TRUE(model.Embed({&lone, 1}, hidden).ok());
+  for (int layer = 0; layer < model.config().layers; ++layer) {
+    ASSERT_TRUE(model.RunLayers(layer, layer + 1, {&lone, 1}, hidden).ok());
+  }
+  ASSERT_TRUE(model.ComputeLogits(hidden.Slice(0, 1), Phase::kDecode, parts).ok());
+  EXPECT_EQ(parts, whole);
+
   EXPECT_FALSE(model.RunLayers(0, model.config().layers + 1, {&step, 1}, hidden).ok());
   EXPECT_FALSE(model.Embed({&step, 1}, hidden.Slice(0, rows - 1)).ok());
 }

@@ -1,0 +1,341 @@
+// The scheduler under a simulated clock: random arrivals, lengths, cancellations and failures from a seed.
+#include "engine/scheduler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+
+#include "backends/cpu/cpu_backend.h"
+#include "engine/fake_model.h"
+
+namespace inkstone {
+namespace {
+
+using std::chrono::microseconds;
+
+constexpr int kPageTokens = 4;
+
+struct World {
+  explicit World(EngineOptions options, int64_t pages) : options_(options) {
+    ModelLimits limits;
+    limits.max_step_rows = 512;
+    limits.max_logit_rows = 16;
+    limits.max_context = 1024;
+    limits.page_tokens = kPageTokens;
+    FakeModel::Behaviour behaviour;
+    // Decoding: 10 ms and a little for each row. A layer of a prompt: 1 ms and 0.05 ms for each row.
+    behaviour.before_layer = [this](int64_t rows, Phase phase) {
+      now_ += phase == Phase::kDecode ? microseconds(3000 + 30 * rows) : microseconds(1000 + 50 * rows);
+    };
+    model_ = std::make_unique<FakeModel>(limits, behaviour);
+    KvLayout layout = *model_->config().KvLayoutFor(DType::kF32);
+    layout.page_tokens = kPageTokens;
+    pool_ = std::make_unique<PagePool>(std::move(PagePool::Create(*backend_, layout, pages)).value());
+    auto job = PrefillJob::Create(*model_, *backend_, options_.prompt_chunk);
+    scheduler_ =
+        std::make_unique<Scheduler>(Scheduler::Parts{model_.get(), pool_.get(), tokenizer_.get(),
+                                                     tokenizer_->vocab_size(), nullptr, [this] { return now_; }},
+                                    std::move(job).value(), options_, [] {});
+  }
+
+  void Add(RequestId id, GenerationRequest request, EventSink sink) {
+    const uint64_t seed = *request.sampling.seed;
+    auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(sink), seed, *tokenizer_, pool_.get());
+    sequence->submitted = now_;
+    scheduler_->Add(std::move(sequence));
+  }
+
+  // No page is leaked or has a wrong count: each has a reference from every table it is in, and one from the cache.
+  void CheckPages() const {
+    std::map<PageId, int> held;
+    for (const auto& s : scheduler_->running()) {
+      for (const PageId page : s->pages.pages()) ++held[page];
+    }
+    int64_t cached = 0;
+    for (const auto& [page, count] : held) {
+      const int extra = pool_->references(page) - count;
+      ASSERT_TRUE(extra == 0 || extra == 1) << "page " << page;
+      cached += extra;
+    }
+    ASSERT_EQ(scheduler_->stats().kv_pages_cached, cached + pool_->idle_pages());
+    ASSERT_EQ(pool_->free_pages() + pool_->idle_pages() + static_cast<int64_t>(held.size()), pool_->total_pages());
+  }
+
+  EngineOptions options_;
+  ThreadPool threads_{1};
+  std::unique_ptr<Backend> backend_ = MakeCpuBackend(*AvailableKernels({}).front(), &threads_);
+  std::unique_ptr<Tokenizer> tokenizer_ = MakeByteTokenizer();
+  Clock::time_point now_ = Clock::time_point(std::chrono::hours(1));
+  std::unique_ptr<FakeModel> model_;
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<Scheduler> scheduler_;
+};
+
+std::vector<int32_t> Tokens(size_t size, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> tokens(size);
+  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 200);
+  return tokens;
+}
+
+// One of few requests, so that beginnings are shared and texts can be compared.
+GenerationRequest Request(uint32_t kind) {
+  std::mt19937 random(kind);
+  GenerationRequest request{.prompt = Tokens(random() % 60, kind % 5),
+                            .max_tokens = static_cast<int64_t>(1 + random() % 30)};
+  const std::vector<int32_t> own = Tokens(1 + random() % 20, kind);
+  request.prompt.insert(request.prompt.end(), own.begin(), own.end());
+  request.sampling.temperature = kind % 3 == 0 ? 0.0f : 0.8f;
+  request.sampling.seed = kind;
+  request.priority = kind % 7 == 0 ? 2 : 0;
+  request.client = "client " + std::to_string(kind % 11);
+  return request;
+}
+
+struct Answer {
+  std::vector<int32_t> tokens;
+  std::optional<FinishReason> finish;
+};
+
+EventSink Into(Answer* answer) {
+  return [answer](GenerationEvent&& event) {
+    EXPECT_FALSE(answer->finish) << "an event after the last one";
+    for (const GeneratedToken& token : event.tokens) answer->tokens.push_back(token.token);
+    answer->finish = event.finish;
+  };
+}
+
+Answer Alone(uint32_t kind) {
+  World world({.context = 256, .kv_tokens = 256, .prompt_chunk = 64}, 64);
+  Answer answer;
+  world.Add(1, Request(kind), Into(&answer));
+  for (int step = 0; step < 1000 && !world.scheduler_->idle(); ++step) world.scheduler_->Step();
+  return answer;
+}
+
+class Simulation {
+ public:
+  Simulation(uint32_t seed, const EngineOptions& options, int64_t pages, const std::map<uint32_t, Answer>& alone)
+      : random_(seed), world_(options, pages), alone_(alone) {}
+
+  void Run(int steps) {
+    for (int step = 0; step < steps; ++step) {
+      Arrive();
+      if (random_() % 40 == 0 && !live_.empty()) CancelOne();
+      world_.scheduler_->Step();
+      if (step % 16 == 0) {
+        ASSERT_NO_FATAL_FAILURE(world_.CheckPages());
+      }
+      ASSERT_NO_FATAL_FAILURE(Collect());
+    }
+    for (int step = 0; step < 100000 && !world_.scheduler_->idle(); ++step) world_.scheduler_->Step();
+    ASSERT_TRUE(world_.scheduler_->idle());
+    ASSERT_NO_FATAL_FAILURE(Collect());
+    EXPECT_TRUE(live_.empty()) << "every request ends";
+    ASSERT_NO_FATAL_FAILURE(world_.CheckPages());
+    EXPECT_EQ(world_.scheduler_->stats().kv_pages_used, 0);
+  }
+
+  EngineStats stats() const { return world_.scheduler_->stats(); }
+  int64_t finished() const { return finished_; }
+  double longest_wait() const { return longest_wait_; }
+
+ private:
+  struct Live {
+    uint32_t kind;
+    Clock::time_point since;
+    bool cancelled = false;
+    Answer answer;
+  };
+
+  void Arrive() {
+    // Bursts, with pauses in which the system may run empty.
+    const bool busy = world_.now_.time_since_epoch() / std::chrono::seconds(20) % 2 == 0;
+    while (live_.size() < 40 && random_() % (busy ? 3 : 60) == 0) {
+      const uint32_t kind = 1 + static_cast<uint32_t>(random_() % alone_.size());
+      Live& live = live_[next_];
+      live.kind = kind;
+      live.since = world_.now_;
+      world_.Add(next_++, Request(kind), Into(&live.answer));
+    }
+  }
+  void CancelOne() {
+    auto live = live_.begin();
+    std::advance(live, random_() % live_.size());
+    live->second.cancelled = true;
+    world_.scheduler_->Cancel(live->first);
+  }
+  void Collect() {
+    for (auto live = live_.begin(); live != live_.end();) {
+      const auto& [kind, since, cancelled, answer] = live->second;
+      const double waited = std::chrono::duration<double>(world_.now_ - since).count();
+      longest_wait_ = std::max(longest_wait_, waited);
+      if (!answer.finish) {
+        ++live;
+        continue;
+      }
+      const Answer& expected = alone_.at(kind);
+      if (*answer.finish != FinishReason::kCancelled) {
+        ASSERT_EQ(answer.tokens, expected.tokens) << "kind " << kind;
+        ASSERT_EQ(answer.finish, expected.finish);
+        ++finished_;
+      } else {
+        ASSERT_TRUE(cancelled);
+      }
+      live = live_.erase(live);
+    }
+  }
+
+  std::mt19937 random_;
+  World world_;
+  const std::map<uint32_t, Answer>& alone_;
+  std::map<RequestId, Live> live_;
+  RequestId next_ = 1;
+  int64_t finished_ = 0;
+  double longest_wait_ = 0;  // from arrival to the end
+};
+
+// With answers not used again, every text is that of a run alone.
+TEST(SchedulerSimulation, InvariantsHoldAndTextsAreThoseOfRunsAlone) {
+  constexpr int kSteps = 250'000;  // of each of four systems
+  std::map<uint32_t, Answer> alone;
+  for (uint32_t kind = 1; kind <= 150; ++kind) alone[kind] = Alone(kind);
+  struct System {
+    int64_t pages;
+    int sequences;
+    int64_t chunk;
+  };
+  uint32_t seed = 1;
+  for (const System& system : {System{64, 8, 64}, System{200, 16, 32}, System{40, 4, 7}, System{64, 2, 512}}) {
+    EngineOptions options{.context = 160, .max_sequences = system.sequences, .prompt_chunk = system.chunk};
+    options.kv_tokens = system.pages * kPageTokens;
+    options.prefix = PrefixReuse::kPrompts;
+    Simulation simulation(seed++, options, system.pages, alone);
+    ASSERT_NO_FATAL_FAILURE(simulation.Run(kSteps));
+    const EngineStats stats = simulation.stats();
+    EXPECT_GT(simulation.finished(), 1000);
+    EXPECT_GT(stats.cached_tokens, stats.prompt_tokens / 10);
+    EXPECT_GT(stats.evicted_pages, 100);
+    EXPECT_LT(simulation.longest_wait(), 60) << "seconds of the simulated clock: nobody starves";
+  }
+}
+
+// The same, answers used again: nothing leaks and everything ends.
+TEST(SchedulerSimulation, AnswersUsedAgainKeepTheInvariants) {
+  World world({.context = 160, .kv_tokens = 320, .max_sequences = 6, .prompt_chunk = 32}, 80);
+  std::mt19937 random(3);
+  std::map<RequestId, Answer> answers;
+  std::vector<std::vector<int32_t>> conversations(8);
+  for (RequestId id = 1; id < 3000; ++id) {
+    auto& conversation = conversations[random() % conversations.size()];
+    const std::vector<int32_t> question = Tokens(1 + random() % 10, static_cast<uint32_t>(id));
+    conversation.insert(conversation.end(), question.begin(), question.end());
+    if (conversation.size() > 120) conversation = question;
+    GenerationRequest request{.prompt = conversation, .max_tokens = 10};
+    request.sampling.seed = id;
+    world.Add(id, request, Into(&answers[id]));
+    for (int step = 0; step < 20; ++step) world.scheduler_->Step();
+    ASSERT_NO_FATAL_FAILURE(world.CheckPages());
+    conversation.insert(conversation.end(), answers[id].tokens.begin(), answers[id].tokens.end());
+  }
+  for (int step = 0; step < 100000 && !world.scheduler_->idle(); ++step) world.scheduler_->Step();
+  for (const auto& [id, answer] : answers) EXPECT_TRUE(answer.finish) << id;
+  EXPECT_GT(world.scheduler_->stats().cached_tokens, world.scheduler_->stats().prompt_tokens / 3);
+}
+
+double Percentile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(share * static_cast<double>(values.size() - 1))];
+}
+
+TEST(SchedulerTest, TokensKeepComingWhileALongPromptIsComputed) {
+  World world({.context = 1024, .kv_tokens = 4096, .prompt_chunk = 512}, 1024);
+  GenerationRequest decoding{.prompt = Tokens(5, 1), .max_tokens = 1000};
+  decoding.sampling.seed = 1;
+  decoding.ignore_eos = true;
+  world.Add(1, decoding, [](GenerationEvent&&) {});
+  world.scheduler_->Step();
+  // Each step makes a token: the time between tokens is that of a step.
+  const auto step = [&] {
+    const Clock::time_point begin = world.now_;
+    const int64_t before = world.scheduler_->stats().generated_tokens;
+    world.scheduler_->Step();
+    EXPECT_GT(world.scheduler_->stats().generated_tokens, before);
+    return std::chrono::duration<double>(world.now_ - begin).count();
+  };
+  std::vector<double> quiet, beside;
+  for (int i = 0; i < 50; ++i) quiet.push_back(step());
+  bool prompt_done = false;
+  GenerationRequest longer{.prompt = Tokens(900, 2), .max_tokens = 1};
+  longer.sampling.seed = 2;
+  world.Add(2, longer, [&](GenerationEvent&& event) { prompt_done |= event.finish.has_value(); });
+  while (beside.size() < 800 && !prompt_done) beside.push_back(step());
+  EXPECT_TRUE(prompt_done);
+  EXPECT_GT(beside.size(), 20u);
+  EXPECT_LT(Percentile(beside, 0.95), 1.5 * Percentile(quiet, 0.95));
+}
+
+TEST(SchedulerTest, ClientsTakeTurns) {
+  World world({.context = 256, .kv_tokens = 1024, .max_sequences = 1, .prompt_chunk = 64}, 256);
+  std::vector<std::string> order;
+  for (RequestId id = 1; id <= 12; ++id) {
+    GenerationRequest request{.prompt = Tokens(10, static_cast<uint32_t>(id)), .max_tokens = 3};
+    request.sampling.seed = id;
+    request.client = id <= 10 ? "many" : "few";
+    world.Add(id, request, [&order, client = request.client](GenerationEvent&& event) {
+      if (event.finish) order.push_back(client);
+    });
+  }
+  while (!world.scheduler_->idle()) world.scheduler_->Step();
+  EXPECT_EQ(order[1], "few");
+  EXPECT_EQ(order[3], "few");
+}
+
+TEST(SchedulerTest, PriorityGoesFirstAndPreempts) {
+  World world({.context = 256, .kv_tokens = 1024, .max_sequences = 2, .prompt_chunk = 64}, 256);
+  std::vector<RequestId> order;
+  const auto add = [&](RequestId id, int priority, int64_t tokens) {
+    GenerationRequest request{.prompt = Tokens(10, static_cast<uint32_t>(id)), .max_tokens = tokens};
+    request.sampling.seed = id;
+    request.ignore_eos = true;
+    request.priority = priority;
+    world.Add(id, request, [&order, id](GenerationEvent&& event) {
+      if (event.finish) order.push_back(id);
+    });
+  };
+  add(1, 0, 30);
+  add(2, 0, 20);
+  for (int i = 0; i < 5; ++i) world.scheduler_->Step();
+  add(3, 0, 3);
+  add(4, 5, 3);
+  while (!world.scheduler_->idle()) world.scheduler_->Step();
+  EXPECT_EQ(order.front(), 4u);
+  EXPECT_EQ(world.scheduler_->stats().preempted, 1);
+}
+
+TEST(SchedulerTest, RequestsThatBeginAlikeShareTheWork) {
+  World world({.context = 256, .kv_tokens = 4096, .max_sequences = 8, .prompt_chunk = 64}, 1024);
+  int64_t cached = 0, ended = 0;
+  for (RequestId id = 1; id <= 8; ++id) {  // as the n answers of one request
+    GenerationRequest request{.prompt = Tokens(100, 1), .max_tokens = 5};
+    request.sampling.seed = id;
+    world.Add(id, request, [&](GenerationEvent&& event) {
+      if (!event.finish) return;
+      cached += event.usage.cached_tokens;
+      ++ended;
+    });
+  }
+  int64_t most_pages = 0;
+  while (!world.scheduler_->idle()) {
+    world.scheduler_->Step();
+    most_pages = std::max(most_pages, world.scheduler_->stats().kv_pages_used);
+  }
+  EXPECT_EQ(ended, 8);
+  EXPECT_GE(cached, 7 * 96);
+  EXPECT_LT(most_pages, 25 + 8 * 4);
+}
+
+}  // namespace
+}  // namespace inkstone

@@ -1,0 +1,45 @@
+#include "engine/step_budget.h"
+
+#include <algorithm>
+
+namespace inkstone {
+namespace {
+
+constexpr double kStretch = 0.4;
+constexpr double kMostStretch = 3.2;   // however many prompts wait
+constexpr double kAloneSeconds = 0.1;  // with nothing to decode: until the queue is looked at again
+constexpr double kWeightOfNewest = 0.2;
+constexpr int64_t kLeastRows = 32;
+
+}  // namespace
+
+void StepBudget::OnDecode(double seconds) {
+  decode_seconds_ = decode_seconds_ == 0 ? seconds : decode_seconds_ + kWeightOfNewest * (seconds - decode_seconds_);
+}
+
+void StepBudget::OnLayer(int64_t rows, double seconds) {
+  rows_ = rows;
+  layer_seconds_ = seconds;
+}
+
+double StepBudget::Allowance(const StepLoad& load) const {
+  if (load.decoding == 0) return kAloneSeconds;
+  const double pressure = std::max(1.0, static_cast<double>(load.pending) / load.decoding);
+  return std::min(kMostStretch, kStretch * pressure) * decode_seconds_;
+}
+
+int64_t StepBudget::ChunkRows(const StepLoad& load) const {
+  if (load.decoding == 0) return max_rows_;
+  if (layer_seconds_ <= 0) return std::min(max_rows_, kLeastRows);
+  // A layer costs something whatever its rows, so this moves towards the right number step by step.
+  const double fitting = static_cast<double>(rows_) * Allowance(load) / layer_seconds_;
+  const double bounded = std::clamp(fitting, static_cast<double>(rows_) / 4, static_cast<double>(rows_) * 2);
+  const int64_t rows = static_cast<int64_t>(bounded) / kLeastRows * kLeastRows;
+  return std::min(max_rows_, std::max(kLeastRows, rows));
+}
+
+bool StepBudget::MayRunLayer(const StepLoad& load, double spent) const {
+  return spent == 0 || spent + layer_seconds_ <= Allowance(load);
+}
+
+}  // namespace inkstone

@@ -1,0 +1,39 @@
+// How much of a prompt one step may compute while other sequences wait for their next token.
+//
+// A prompt's chunk goes through the layers a few at a time, between decoding steps. A step that decodes is stretched by
+// at most kStretch of what decoding alone takes (by more, when more prompts wait than sequences decode), but by one
+// layer at least, and chunks are as long as one layer fits. Pure arithmetic.
+#pragma once
+
+#include <cstdint>
+
+namespace inkstone {
+
+struct StepLoad {
+  int decoding = 0;  // sequences that wait for a token
+  int pending = 0;   // with prompts to compute, those in the queue included
+};
+
+class StepBudget {
+ public:
+  explicit StepBudget(int64_t max_rows) : max_rows_(max_rows), rows_(max_rows) {}
+
+  // What a decoding step, or one layer of a chunk, has taken.
+  void OnDecode(double seconds);
+  void OnLayer(int64_t rows, double seconds);
+
+  // Prompt tokens for the next chunk.
+  int64_t ChunkRows(const StepLoad& load) const;
+  // Whether one more layer fits into the step after `spent` seconds on layers.
+  bool MayRunLayer(const StepLoad& load, double spent) const;
+  // Seconds that a step may spend beside decoding.
+  double Allowance(const StepLoad& load) const;
+
+ private:
+  int64_t max_rows_;
+  double decode_seconds_ = 0;  // a moving average; 0: none yet
+  double layer_seconds_ = 0;   // of the latest layer
+  int64_t rows_;               // it had
+};
+
+}  // namespace inkstone

@@ -1,0 +1,110 @@
+// Pages of keys and values on disk, for prompts that come again after they have left memory or after a restart.
+// A missing, foreign, damaged or half-written page is a page that is not there: never an error, never a wrong number.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/status.h"
+#include "kvcache/page_key.h"
+#include "kvcache/slab_file.h"
+
+namespace inkstone {
+
+struct PageStoreOptions {
+  std::string folder;      // made if missing, private to the user
+  uint64_t max_bytes = 0;  // of all its files
+  std::string identity;    // of everything that shapes the numbers; other identities share the folder, not the pages
+  size_t page_bytes = 0;
+};
+
+struct PageStoreStats {
+  int64_t pages = 0;
+  uint64_t bytes = 0;  // of disk space taken
+  int64_t written = 0;
+  int64_t dropped = 0;  // not written: the writer was behind, or the disk refused
+  int64_t evicted = 0;
+  int64_t read = 0;
+  int64_t damaged = 0;    // found not to be what their header said
+  bool writable = false;  // no other process has the folder
+  std::string trouble;    // why writing stopped, empty while it goes on
+};
+
+// Read, Contains and Write belong to one thread; writing happens on another.
+class PageStore {
+ public:
+  // Scans what is there. kInvalidArgument when the folder cannot be used.
+  static Result<std::unique_ptr<PageStore>> Open(const PageStoreOptions& options);
+  // Returns when what was handed over is written.
+  ~PageStore();
+
+  const PageKey& root() const { return root_; }
+  bool Contains(const PageKey& key) const;
+  // The page to `page`, if it is there and whole.
+  std::optional<StoredPage> Read(const PageKey& key, std::span<std::byte> page);
+  // Takes a copy of the page, to be written when there is time; the generation is set here.
+  void Write(StoredPage stored, std::span<const std::byte> page);
+  // Waits until what was handed over is written.
+  void Flush();
+  PageStoreStats stats() const;
+
+ private:
+  struct Place {
+    int slab;
+    int block;
+  };
+  struct Entry {
+    Place place;
+    PageKey parent;
+    uint64_t used;     // time of the latest use; a page read twice counts like a younger one
+    int children = 0;  // pages here that follow it
+  };
+  struct Job {
+    StoredPage stored;
+    std::vector<std::byte> page;
+  };
+
+  PageStore(PageStoreOptions options, const PageKey& root);
+  Status OpenFolder();
+  void Scan();
+  Status AddSlab(int index);
+  std::string SlabPath(int index) const;
+  void Insert(const StoredPage& stored, Place place, uint64_t used);
+  void Erase(const PageKey& key);
+  // A free block: a new one, or that of the page that is missed least.
+  std::optional<Place> TakeBlock();
+  void WriterLoop();
+  void WriteOne(const Job& job);
+
+  const PageStoreOptions options_;
+  const PageKey root_;
+  int blocks_per_slab_ = 0;
+  int max_slabs_ = 0;
+  int lock_ = -1;  // descriptor of the lock file; -1: another process writes
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_, idle_;
+  // Guarded by mutex_, the files' contents excepted:
+  std::vector<SlabFile> slabs_;
+  std::vector<Place> free_;
+  std::map<PageKey, Entry> entries_;
+  std::map<PageKey, int> pending_;  // handed over and not written yet
+  std::deque<Job> jobs_;
+  bool writing_ = false;
+  bool stop_ = false;
+  uint64_t time_ = 0;
+  PageStoreStats stats_;
+
+  std::thread writer_;
+};
+
+}  // namespace inkstone

@@ -1,0 +1,240 @@
+#include "kvcache/prefix_cache.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace inkstone {
+namespace {
+
+size_t CommonTokens(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const size_t most = std::min(a.size(), b.size());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(most), b.begin()).first -
+                             a.begin());
+}
+
+// Pages go to the store from the second request on that begins with them, or when so many tokens end in them.
+constexpr int kUsesToStore = 2;
+constexpr int64_t kTokensToStore = 512;
+
+bool StartsWith(std::span<const Phase> phases, std::span<const Phase> beginning) {
+  return std::equal(beginning.begin(), beginning.end(), phases.begin());
+}
+
+}  // namespace
+
+bool PrefixCache::TokensLess::operator()(std::span<const int32_t> a, std::span<const int32_t> b) const {
+  return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
+}
+
+PrefixCache::PrefixCache(PagePool* pool, PageStore* store) : pool_(*pool), store_(store) {
+  if (store_ != nullptr) root_.key = store_->root();
+}
+
+PrefixCache::~PrefixCache() {
+  while (!leaves_.empty()) Remove(leaves_.begin()->second);
+}
+
+PrefixCache::Step PrefixCache::Best(const Node& node, const PrefixQuery& query, size_t begin) const {
+  const auto rest = query.tokens.subspan(begin);
+  const auto usable = [&](const Node& child) {
+    size_t common = CommonTokens(rest, child.tokens);
+    while (!Accepts(query, begin, std::span(child.phases).first(common))) --common;
+    return common;
+  };
+  // In lexicographic order the longest common beginning is that of a neighbour.
+  const auto next = node.children.lower_bound(rest.first(std::min(rest.size(), size_t(pool_.layout().page_tokens))));
+  Step best;
+  const auto consider = [&](const Children::value_type& child) {
+    const size_t tokens = usable(*child.second);
+    if (tokens > best.tokens) best = {child.second.get(), tokens};
+  };
+  if (next != node.children.end()) consider(*next);
+  if (next != node.children.begin()) consider(*std::prev(next));
+  return best;
+}
+
+bool PrefixCache::Accepts(const PrefixQuery& query, size_t begin, std::span<const Phase> phases) const {
+  return std::equal(phases.begin(), phases.end(), query.phases.begin() + static_cast<std::ptrdiff_t>(begin),
+                    [&](Phase found, Phase wanted) {
+                      return found == wanted || (query.accept_generated && found == Phase::kDecode);
+                    });
+}
+
+bool PrefixCache::Full(const Step& step) const {
+  return step.tokens == static_cast<size_t>(pool_.layout().page_tokens);
+}
+
+PrefixFind PrefixCache::Find(const PrefixQuery& query) const {
+  PrefixFind found;
+  const Node* node = &root_;
+  while (found.tokens < static_cast<int64_t>(query.tokens.size())) {
+    const Step step = Best(*node, query, static_cast<size_t>(found.tokens));
+    found.tokens += static_cast<int64_t>(step.tokens);
+    if (!Full(step)) break;
+    node = step.node;
+    if (pool_.references(node->page) == 1) ++found.idle_pages;
+  }
+  return found;
+}
+
+PrefixCache::Step PrefixCache::LastFull(const PrefixQuery& query) {
+  Step last{&root_, 0};
+  while (last.tokens < query.tokens.size()) {
+    const Step step = Best(*last.node, query, last.tokens);
+    if (!Full(step)) break;
+    last = {step.node, last.tokens + step.tokens};
+  }
+  return last;
+}
+
+bool PrefixCache::Load(const PrefixQuery& query) {
+  if (store_ == nullptr) return false;
+  const Step last = LastFull(query);
+  const size_t size = static_cast<size_t>(pool_.layout().page_tokens);
+  if (last.tokens + size > query.tokens.size()) return false;
+  const auto tokens = query.tokens.subspan(last.tokens, size);
+  const PageKey key = ChildKey(last.node->key, tokens);
+  if (last.node->children.contains(tokens) || !store_->Contains(key)) return false;
+  // The path must not be what makes room.
+  if (last.node != &root_) pool_.AddReference(last.node->page);
+  if (pool_.free_pages() == 0) Evict(1);
+  auto page = pool_.Allocate();
+  if (last.node != &root_) pool_.Release(last.node->page);
+  if (!page.ok()) return false;
+  const auto stored = store_->Read(key, {pool_.Keys(*page, 0), pool_.layout().page_bytes()});
+  const bool good = stored && std::ranges::equal(stored->tokens, tokens) && Accepts(query, last.tokens, stored->phases);
+  if (good) Add(last.node, tokens, stored->phases, *page);
+  pool_.Release(*page);
+  return good;
+}
+
+void PrefixCache::Store(Node* node) {
+  const bool full = node->tokens.size() == static_cast<size_t>(pool_.layout().page_tokens);
+  if (store_ == nullptr || !full || (node->uses < kUsesToStore && node->depth < kTokensToStore)) return;
+  if (store_->Contains(node->key)) return;
+  std::vector<Node*> path;
+  for (Node* n = node; n != &root_ && !store_->Contains(n->key); n = n->parent) path.push_back(n);
+  for (auto n = path.rbegin(); n != path.rend(); ++n) {
+    store_->Write({(*n)->key, (*n)->parent->key, 0, {(*n)->tokens.begin(), (*n)->tokens.end()}, (*n)->phases},
+                  {pool_.Keys((*n)->page, 0), pool_.layout().page_bytes()});
+  }
+}
+
+std::vector<Phase> PrefixCache::Acquire(const PrefixQuery& query, PageTable* table) {
+  std::vector<Phase> phases;
+  Node* node = &root_;
+  while (phases.size() < query.tokens.size()) {
+    const Step step = Best(*node, query, phases.size());
+    if (step.tokens == 0) break;
+    pool_.AddReference(step.node->page);  // also so that it is not evicted
+    Touch(step.node);
+    ++step.node->uses;
+    if (Full(step)) {
+      Store(step.node);
+      table->Append(step.node->page);
+    } else {
+      if (pool_.free_pages() == 0) Evict(1);
+      auto copy = pool_.Allocate();
+      if (copy.ok()) {
+        pool_.Copy(step.node->page, *copy);
+        table->Append(*copy);
+      }
+      pool_.Release(step.node->page);
+      if (!copy.ok()) break;
+    }
+    const auto begin = step.node->phases.begin();
+    phases.insert(phases.end(), begin, begin + static_cast<std::ptrdiff_t>(step.tokens));
+    if (!Full(step)) break;
+    node = step.node;
+  }
+  return phases;
+}
+
+void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, bool partial,
+                         PageTable* table) {
+  const size_t size = static_cast<size_t>(pool_.layout().page_tokens);
+  Node* node = &root_;
+  for (size_t begin = 0; begin < tokens.size(); begin += size) {
+    const auto page_tokens = tokens.subspan(begin, std::min(size, tokens.size() - begin));
+    const auto page_phases = phases.subspan(begin, page_tokens.size());
+    const bool full = page_tokens.size() == size;
+    if (!full && !partial) return;
+    const auto found = node->children.lower_bound(page_tokens);
+    if (found != node->children.end() && CommonTokens(found->second->tokens, page_tokens) == page_tokens.size()) {
+      Node& child = *found->second;
+      if (!StartsWith(child.phases, page_phases)) return;  // other bits: they stay the sequence's own
+      Touch(&child);
+      if (!full) return;
+      if (table->pages()[begin / size] != child.page) table->Replace(begin / size, child.page);
+      node = &child;
+      continue;
+    }
+    RemoveBeginning(node, page_tokens, page_phases);
+    node = Add(node, page_tokens, page_phases, table->pages()[begin / size]);
+  }
+}
+
+void PrefixCache::RemoveBeginning(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases) {
+  const auto next = parent->children.lower_bound(tokens);
+  if (next == parent->children.begin()) return;
+  Node& before = *std::prev(next)->second;
+  const bool beginning = CommonTokens(before.tokens, tokens) == before.tokens.size();
+  if (beginning && StartsWith(phases, before.phases)) Remove(&before);
+}
+
+PrefixCache::Node* PrefixCache::Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases,
+                                    PageId page) {
+  if (parent != &root_ && parent->children.empty()) leaves_.erase({parent->used, parent});
+  const auto [place, added] =
+      parent->children.emplace(std::vector<int32_t>(tokens.begin(), tokens.end()), std::make_unique<Node>());
+  Node& node = *place->second;
+  node.parent = parent;
+  node.tokens = place->first;
+  node.phases.assign(phases.begin(), phases.end());
+  node.page = page;
+  node.used = ++time_;
+  node.depth = parent->depth + static_cast<int64_t>(tokens.size());
+  const bool full = tokens.size() == static_cast<size_t>(pool_.layout().page_tokens);
+  if (store_ != nullptr && full) node.key = ChildKey(parent->key, tokens);
+  leaves_.insert({node.used, &node});
+  pool_.AddReference(page);
+  pool_.SetCached(page, true);
+  ++pages_;
+  Store(&node);
+  return &node;
+}
+
+void PrefixCache::Remove(Node* leaf) {
+  leaves_.erase({leaf->used, leaf});
+  pool_.SetCached(leaf->page, false);
+  pool_.Release(leaf->page);
+  --pages_;
+  Node* parent = leaf->parent;
+  parent->children.erase(parent->children.find(leaf->tokens));
+  if (parent != &root_ && parent->children.empty()) leaves_.insert({parent->used, parent});
+}
+
+void PrefixCache::Touch(Node* node) {
+  const bool leaf = node->children.empty();
+  if (leaf) leaves_.erase({node->used, node});
+  node->used = ++time_;
+  if (leaf) leaves_.insert({node->used, node});
+}
+
+int64_t PrefixCache::Evict(int64_t pages) {
+  int64_t freed = 0;
+  for (auto leaf = leaves_.begin(); leaf != leaves_.end() && freed < pages;) {
+    Node* node = leaf->second;
+    if (pool_.references(node->page) > 1) {
+      ++leaf;
+      continue;
+    }
+    Remove(node);
+    ++freed;
+    leaf = leaves_.begin();  // a parent may have become the oldest leaf
+  }
+  evicted_ += freed;
+  return freed;
+}
+
+}  // namespace inkstone

@@ -1,0 +1,106 @@
+// Keys and values of earlier prompts and answers, found again by their tokens: a radix tree whose nodes are pages
+// (Zheng et al. 2024, "SGLang"). Pages stay in the pool, shared with the sequences that use them, and leave when room
+// is needed, least recently used first. With a PageStore they can come back from disk: those that many requests begin
+// with, and those of long prompts, are kept there. Engine thread only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <set>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "backends/backend.h"
+#include "kvcache/page_key.h"
+#include "kvcache/page_pool.h"
+#include "kvcache/page_store.h"
+
+namespace inkstone {
+
+// What is looked for: keys and values of tokens[0 ..) as a run of the model would compute them.
+struct PrefixQuery {
+  std::span<const int32_t> tokens;
+  std::span<const Phase> phases;  // that the entries must come from, as many as tokens
+  // Prompt tokens may have been generated, so that their entries come from decoding: a few last bits differ.
+  bool accept_generated = false;
+};
+
+struct PrefixFind {
+  int64_t tokens = 0;
+  int64_t idle_pages = 0;  // of the whole pages among them, those that nobody uses
+};
+
+class PrefixCache {
+ public:
+  // Both are borrowed; without a store, what leaves memory is gone.
+  explicit PrefixCache(PagePool* pool, PageStore* store = nullptr);
+  ~PrefixCache();
+  PrefixCache(const PrefixCache&) = delete;
+  PrefixCache& operator=(const PrefixCache&) = delete;
+
+  // The longest prefix, as Acquire would find it.
+  PrefixFind Find(const PrefixQuery& query) const;
+  // Reads one more page of what Find finds from the store, where the cache in memory ends; false when there is none, or
+  // no room for it.
+  bool Load(const PrefixQuery& query);
+  // The longest prefix in the cache: its pages go to the empty table, whole ones shared and a part of a page as a copy
+  // (where no page is left for it, without that part). Returns the phases of its tokens.
+  std::vector<Phase> Acquire(const PrefixQuery& query, PageTable* table);
+  // Keeps the entries of `tokens`, which lie in the table's pages; with `partial` also those in a page that is not
+  // full. Where the cache has the same content already, the table gets its page in exchange for its own.
+  void Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, bool partial, PageTable* table);
+  // Frees up to `pages` idle pages; returns how many.
+  int64_t Evict(int64_t pages);
+
+  int64_t pages() const { return pages_; }
+  int64_t evicted() const { return evicted_; }  // since the beginning
+
+ private:
+  struct Node;
+  struct TokensLess {
+    using is_transparent = void;
+    bool operator()(std::span<const int32_t> a, std::span<const int32_t> b) const;
+  };
+  using Children = std::map<std::vector<int32_t>, std::unique_ptr<Node>, TokensLess>;
+  struct Node {
+    Node* parent = nullptr;
+    std::span<const int32_t> tokens;  // of this page: its key among the parent's children
+    std::vector<Phase> phases;        // as many
+    PageId page = -1;
+    uint64_t used = 0;  // the newest of all times
+    int uses = 0;       // times that a request began with it
+    int64_t depth = 0;  // tokens up to its end
+    PageKey key;        // where there is a store and the page is full
+    Children children;  // only below a full page
+  };
+  struct Step {
+    Node* node = nullptr;
+    size_t tokens = 0;  // that are usable
+  };
+
+  // The child that goes on longest with query.tokens from `begin` on.
+  Step Best(const Node& node, const PrefixQuery& query, size_t begin) const;
+  // The last full page of the longest prefix, and its tokens.
+  Step LastFull(const PrefixQuery& query);
+  bool Accepts(const PrefixQuery& query, size_t begin, std::span<const Phase> phases) const;
+  bool Full(const Step& step) const;
+  void Touch(Node* node);
+  // Hands the page over to the store when it is worth keeping, its predecessors first.
+  void Store(Node* node);
+  Node* Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases, PageId page);
+  void Remove(Node* leaf);
+  // Removes a child whose page is the beginning of this one.
+  void RemoveBeginning(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases);
+
+  PagePool& pool_;
+  PageStore* store_;
+  Node root_;
+  std::set<std::pair<uint64_t, Node*>> leaves_;  // by time of use
+  uint64_t time_ = 0;
+  int64_t pages_ = 0;
+  int64_t evicted_ = 0;
+};
+
+}  // namespace inkstone

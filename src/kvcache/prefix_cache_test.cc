@@ -1,0 +1,176 @@
+#include "kvcache/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "backends/cpu/cpu_backend.h"
+
+namespace inkstone {
+namespace {
+
+constexpr int kPageTokens = 4;
+
+// What a test writes in place of a position's keys: the hash of all tokens so far, with the phase of the last.
+struct Entry {
+  uint64_t history;
+  Phase phase;
+};
+
+class PrefixCacheTest : public ::testing::Test {
+ protected:
+  explicit PrefixCacheTest(int64_t pages = 64) {
+    auto pool = PagePool::Create(*backend_, KvLayout{1, 1, 8, DType::kF16, kPageTokens}, pages);
+    EXPECT_TRUE(pool.ok());
+    pool_ = std::make_unique<PagePool>(std::move(pool).value());
+    cache_ = std::make_unique<PrefixCache>(pool_.get());
+  }
+
+  std::byte* Slot(const PageTable& table, size_t position) const {
+    const auto page = table.pages()[position / kPageTokens];
+    return pool_->Keys(page, 0) + position % kPageTokens * sizeof(Entry);
+  }
+  static uint64_t Mix(uint64_t history, int32_t token) {
+    return (history * 31 + static_cast<uint64_t>(token) + 1) * 0x9e3779b97f4a7c15u;
+  }
+  // Writes entries from `begin` on, and checks those before.
+  void Compute(const PageTable& table, std::span<const int32_t> tokens, std::span<const Phase> phases, size_t begin) {
+    uint64_t history = 0;
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      history = Mix(history, tokens[i]);
+      Entry entry{history, phases[i]};
+      if (i >= begin) {
+        std::memcpy(Slot(table, i), &entry, sizeof entry);
+        continue;
+      }
+      std::memcpy(&entry, Slot(table, i), sizeof entry);
+      ASSERT_EQ(entry.history, history) << "position " << i;
+      ASSERT_EQ(entry.phase, phases[i]) << "position " << i;
+    }
+  }
+  // What an engine does with a request: returns how many tokens came from the cache.
+  size_t Run(const std::vector<int32_t>& tokens, std::vector<Phase> phases, bool accept_generated, PageTable* table) {
+    const std::vector<Phase> found = cache_->Acquire({tokens, phases, accept_generated}, table);
+    std::copy(found.begin(), found.end(), phases.begin());
+    const int64_t missing = pool_->layout().PagesFor(static_cast<int64_t>(tokens.size())) -
+                            static_cast<int64_t>(table->pages().size()) - pool_->free_pages();
+    if (missing > 0) cache_->Evict(missing);
+    EXPECT_TRUE(table->Reserve(static_cast<int64_t>(tokens.size())).ok());
+    Compute(*table, tokens, phases, found.size());
+    cache_->Insert(tokens, phases, true, table);
+    return found.size();
+  }
+  size_t Run(const std::vector<int32_t>& tokens) {
+    PageTable table(pool_.get());
+    return Run(tokens, std::vector<Phase>(tokens.size(), Phase::kPrompt), false, &table);
+  }
+
+  ThreadPool threads_{1};
+  std::unique_ptr<Backend> backend_ = MakeCpuBackend(*AvailableKernels({}).front(), &threads_);
+  std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<PrefixCache> cache_;
+};
+
+TEST_F(PrefixCacheTest, FindsPrefixesToTheToken) {
+  EXPECT_EQ(Run({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}), 0u);
+  EXPECT_EQ(cache_->pages(), 3);
+  EXPECT_EQ(Run({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}), 10u);
+  EXPECT_EQ(cache_->pages(), 3);
+  EXPECT_EQ(Run({1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12}), 9u);
+  EXPECT_EQ(Run({1, 2, 3, 4, 5, 6, 99}), 6u);
+  EXPECT_EQ(Run({1, 2}), 2u);
+  EXPECT_EQ(Run({2, 2}), 0u);
+  EXPECT_EQ(pool_->free_pages() + pool_->idle_pages(), pool_->total_pages());
+}
+
+TEST_F(PrefixCacheTest, WholePagesAreSharedAndPartsAreCopied) {
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6};
+  const std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+  PageTable first(pool_.get()), second(pool_.get());
+  Run(tokens, phases, false, &first);
+  EXPECT_EQ(Run(tokens, phases, false, &second), 6u);
+  EXPECT_EQ(first.pages()[0], second.pages()[0]);
+  EXPECT_NE(first.pages()[1], second.pages()[1]);
+  EXPECT_EQ(pool_->references(first.pages()[0]), 3);
+}
+
+TEST_F(PrefixCacheTest, EqualPagesBecomeOne) {
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8};
+  const std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+  PageTable first(pool_.get()), second(pool_.get());
+  for (PageTable* table : {&first, &second}) {
+    ASSERT_TRUE(table->Reserve(8).ok());
+    Compute(*table, tokens, phases, 0);
+  }
+  cache_->Insert(tokens, phases, false, &first);
+  EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 4);
+  cache_->Insert(tokens, phases, false, &second);
+  EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 2);
+  EXPECT_EQ(first.pages(), second.pages());
+}
+
+TEST_F(PrefixCacheTest, EntriesOfOtherKernelsAreTakenOnlyWhenAccepted) {
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7};
+  std::vector<Phase> answered(tokens.size(), Phase::kPrompt);
+  std::fill(answered.begin() + 3, answered.end(), Phase::kDecode);
+  {
+    PageTable table(pool_.get());
+    Run(tokens, answered, false, &table);
+  }
+  const std::vector<Phase> prompt(tokens.size(), Phase::kPrompt);
+  EXPECT_EQ(cache_->Find({tokens, prompt, false}).tokens, 3);
+  EXPECT_EQ(cache_->Find({tokens, prompt, true}).tokens, 7);
+  EXPECT_EQ(cache_->Find({tokens, answered, false}).tokens, 7);
+  PageTable table(pool_.get());
+  EXPECT_EQ(cache_->Acquire({tokens, prompt, true}, &table), answered);
+}
+
+TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoesFirstAndWhatIsInUseStays) {
+  Run({1, 1, 1, 1, 1, 1, 1, 1});
+  Run({2, 2, 2, 2, 2, 2, 2, 2});
+  Run({3, 3, 3, 3});
+  const std::vector<int32_t> used = {3, 3, 3, 3};
+  PageTable table(pool_.get());
+  Run(used, std::vector<Phase>(4, Phase::kPrompt), false, &table);
+  EXPECT_EQ(Run({1, 1, 1, 1, 1, 1, 1, 1}), 8u);
+  EXPECT_EQ(cache_->Evict(1), 1);
+  EXPECT_EQ(Run({2, 2, 2, 2}), 4u);
+  EXPECT_EQ(pool_->idle_pages(), 3);
+  EXPECT_EQ(cache_->Evict(100), 3);
+  EXPECT_EQ(cache_->pages(), 1);
+  EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 1);
+  EXPECT_EQ(cache_->evicted(), 4);
+}
+
+class SmallPrefixCacheTest : public PrefixCacheTest {
+ protected:
+  SmallPrefixCacheTest() : PrefixCacheTest(24) {}
+};
+
+// Random requests from few tokens, in a pool that forces eviction: contents are right whatever is shared, copied and
+// thrown away, and no page is lost.
+TEST_F(SmallPrefixCacheTest, RandomRequestsSeeTheirOwnHistory) {
+  std::mt19937 random(7);
+  size_t found = 0;
+  for (int round = 0; round < 20000; ++round) {
+    std::vector<PageTable> tables;
+    for (int together = 0; together < 2; ++together) {
+      std::vector<int32_t> tokens(1 + random() % 30);
+      for (int32_t& t : tokens) t = static_cast<int32_t>(random() % 8 == 0);
+      std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+      if (random() % 2 == 0) std::fill(phases.begin() + random() % phases.size(), phases.end(), Phase::kDecode);
+      tables.emplace_back(pool_.get());
+      found += Run(tokens, phases, random() % 2 == 0, &tables.back());
+      if (HasFatalFailure()) return;
+    }
+    tables.clear();
+    ASSERT_EQ(pool_->free_pages() + pool_->idle_pages(), pool_->total_pages());
+    ASSERT_EQ(pool_->idle_pages(), cache_->pages());
+  }
+  EXPECT_GT(found, 50000u);
+  EXPECT_GT(cache_->evicted(), 1000);
+}
+
+}  // namespace
+}  // namespace inkstone
