@@ -33,7 +33,7 @@ stage_asan() { build_and_test asan-ubsan test_programs; }
 
 # Only the layers that start threads.
 stage_tsan() {
-  local programs=(core_test engine_test compress_test server_test) program
+  local programs=(core_test engine_test compress_test loadgen_test server_test) program
   cmake --preset tsan >/dev/null
   cmake --build --preset tsan --target "${programs[@]}" -- --quiet
   for program in "${programs[@]}"; do build/tsan/bin/"$program" --gtest_brief=1; done

@@ -20,6 +20,7 @@ MAY_USE = {
     "planner": {"core", "quant", "formats", "kvcache", "model"},
     "engine": {"core", "formats", "tokenizer", "kernels", "backends", "kvcache", "model", "planner"},
     "compress": {"core", "quant", "formats", "tokenizer", "kernels", "backends", "kvcache", "model"},
+    "loadgen": {"core"},
     "server": {"core", "tokenizer", "model", "engine", "planner"},
 }
 MAY_USE["cli"] = set(MAY_USE)

@@ -283,6 +283,7 @@ def seeds():
     yield "hf_config/index.json", json.dumps({"weight_map": {EMBED: "a-1.safetensors", NORM: "a-2.safetensors"}}).encode()
     yield from tokenizer_seeds()
     yield from request_seeds()
+    yield from answer_seeds()
 
 
 def tokenizer_seeds():
@@ -306,6 +307,26 @@ def tokenizer_seeds():
     for name, tokenizer in (("qwen", qwen), ("smollm", smol)):
         parts = [json.dumps(tokenizer, ensure_ascii=False), json.dumps(config), "hello cafe\u0301 <x> 12 \u4f60\u597d  it's"]
         yield f"tokenizer_json/{name}", "\0".join(parts).encode()
+
+
+def answer_seeds():
+    """The first byte chooses the endpoint, see fuzz/http_answer_fuzzer.cc."""
+    def response(body, status="200 OK", kind="text/event-stream", chunked=False):
+        framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+        body = f"{len(body):x}\r\n{body}\r\n0\r\n\r\n" if chunked else body
+        return f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nRetry-After: 2\r\n{framing}\r\n\r\n{body}".encode()
+
+    def events(*chunks):
+        return "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+
+    usage = {"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}}
+    chat = events({"choices": [{"delta": {"content": "Hi"}, "finish_reason": None}]},
+                  {"choices": [{"delta": {}, "finish_reason": "stop"}]}, usage)
+    text = events({"choices": [{"text": "Hi", "finish_reason": "length"}]}, usage)
+    yield "http_answer/chat", b"\0" + response(chat, chunked=True)
+    yield "http_answer/completion", b"\1" + response(": ping\r\n\r\n" + text)
+    yield "http_answer/refusal", b"\0" + response('{"error": {"message": "full"}}', "503 Busy", "application/json")
+    yield "http_answer/error_event", b"\0" + response(events({"error": {"message": "broken"}}))
 
 
 def request_seeds():

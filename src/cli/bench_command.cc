@@ -1,4 +1,4 @@
-// inkstone bench: speed and memory of a model, beside what the machine's memory can give.
+// inkstone bench: speed and memory of a model, beside what the machine's memory can give; or a load on a server.
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -6,6 +6,7 @@
 
 #include "cli/bench_run.h"
 #include "cli/command.h"
+#include "cli/load_command.h"
 #include "cli/model_path.h"
 #include "core/units.h"
 #include "server/json_writer.h"
@@ -15,10 +16,12 @@ namespace {
 
 struct BenchOptions : ComputeOptions {
   BenchSettings run;
+  LoadCommandOptions load;  // with --url, instead
 };
 
 void Declare(CLI::App* command, BenchOptions* o) {
-  AddComputeOptions(command, o);
+  command->add_option("MODEL", o->model, "GGUF file, Hugging Face folder, or a name in the local model folder");
+  AddComputeOptions(command, o, /*with_model=*/false);
   command->add_option("-p,--prompt", o->run.prompt, "Prompt tokens to process")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
@@ -39,10 +42,15 @@ void Declare(CLI::App* command, BenchOptions* o) {
       ->check(CLI::Range(1, 8192));
   AddKvTypeOption(command, &o->run.kv_type);
   command->add_flag("--profile", o->run.profile, "Show where the time goes, operation by operation");
+  AddLoadOptions(command, &o->load);
   command->footer(
       "Examples:\n"
       "  inkstone bench qwen3-4b.gguf -p 512 -n 64 --depth 4096\n"
-      "  inkstone bench qwen3-4b.gguf --batch 16 --profile");
+      "  inkstone bench qwen3-4b.gguf --batch 16 --profile\n"
+      "  inkstone bench --url http://127.0.0.1:8080 --clients 16 --requests 64 --prompt-tokens 64:2000\n"
+      "  inkstone bench --url http://127.0.0.1:8080 --rate 2 --duration 5m --slo-ttft 1s --slo-tbt 200ms --plot "
+      "load.svg\n"
+      "  inkstone bench --url http://127.0.0.1:8080 --clients 100 --duration 1h --disconnect 0.1 --slow-reader 2kB");
 }
 
 void AddCosts(JsonWriter* json, const char* name, const OperationCosts& costs) {
@@ -109,6 +117,7 @@ void PrintTable(const BenchResult& r, const BenchOptions& o) {
 }
 
 Status Run(const BenchOptions& o) {
+  if (!o.load.load.url.empty()) return RunLoadCommand(o.load, o.json);
   BenchSettings settings = o.run;
   INK_ASSIGN_OR_RETURN(settings.path, ResolveModel(o.model));
   settings.threads = o.threads;

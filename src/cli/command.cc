@@ -32,8 +32,8 @@ void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model
   command->add_flag("--json", options->json, "Report as JSON on standard output");
 }
 
-void AddComputeOptions(CLI::App* command, ComputeOptions* options) {
-  AddCommonOptions(command, options);
+void AddComputeOptions(CLI::App* command, ComputeOptions* options, bool with_model) {
+  AddCommonOptions(command, options, with_model);
   command
       ->add_option_function<std::string>(
           "--pin", [options](const std::string& name) { options->pinning = *PinningFromName(name); },

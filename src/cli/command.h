@@ -33,8 +33,8 @@ using CommandBody = std::function<Status()>;
 
 // Adds --threads, --cpu and --json, and the positional MODEL unless `with_model` is false.
 void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model = true);
-// The same with the model, and --pin.
-void AddComputeOptions(CLI::App* command, ComputeOptions* options);
+// The same, and --pin.
+void AddComputeOptions(CLI::App* command, ComputeOptions* options, bool with_model = true);
 
 // Declares a subcommand: `declare` adds options that write into a fresh Options, `run` gets it when the command is
 // given.

@@ -141,6 +141,16 @@ TEST(UnitsTest, ParsesSizes) {
   for (const char* bad : {"", "x", "-1", "1q", "1gx", "nan", "1e30", "inf"}) EXPECT_FALSE(ParseBytes(bad).ok()) << bad;
 }
 
+TEST(UnitsTest, ParsesTimes) {
+  EXPECT_DOUBLE_EQ(*ParseDuration("200ms"), 0.2);
+  EXPECT_DOUBLE_EQ(*ParseDuration("60s"), 60);
+  EXPECT_DOUBLE_EQ(*ParseDuration("1.5m"), 90);
+  EXPECT_DOUBLE_EQ(*ParseDuration("2h"), 7200);
+  EXPECT_DOUBLE_EQ(*ParseDuration("30"), 30);
+  for (const char* bad : {"", "s", "-1s", "1 s", "1x", "nan", "inf", "1e12"})
+    EXPECT_FALSE(ParseDuration(bad).ok()) << bad;
+}
+
 TEST(UnitsTest, FormatsSizesAndTimes) {
   EXPECT_EQ(FormatBytes(0), "0 B");
   EXPECT_EQ(FormatBytes(999), "999 B");

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 namespace inkstone {
 
@@ -43,6 +44,20 @@ Result<uint64_t> ParseBytes(std::string_view text) {
   const double bytes = std::round(number * factor);
   if (!(bytes < 9.2e18)) return fail();
   return static_cast<uint64_t>(bytes);
+}
+
+Result<double> ParseDuration(std::string_view text) {
+  static constexpr std::array<std::pair<std::string_view, double>, 5> kFactors = {
+      {{"", 1}, {"ms", 1e-3}, {"s", 1}, {"m", 60}, {"h", 3600}}};
+  double number = 0;
+  const char* const stop = text.data() + text.size();
+  const auto [end, error] = std::from_chars(text.data(), stop, number);
+  if (error == std::errc() && number >= 0 && number < 1e9) {
+    for (const auto& [unit, factor] : kFactors) {
+      if (unit == std::string_view(end, static_cast<size_t>(stop - end))) return number * factor;
+    }
+  }
+  return InvalidArgument("expected a time such as 200ms, 60s or 5m, found '" + std::string(text) + "'");
 }
 
 std::string FormatDuration(double seconds) {

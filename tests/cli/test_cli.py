@@ -229,6 +229,42 @@ class CliTest(unittest.TestCase):
             self.assertEqual(bench(*options)["pinned"], pinned, options)
         self.assertEqual(bench(cpus={max(os.sched_getaffinity(0))})["threads"], 1)
 
+    def test_load_options_are_checked(self):
+        url = "http://127.0.0.1:9"
+        for args, words in [(["--url", url, TINY], "MODEL"), (["--url", url, "-n", 5], "model in this process"), ([TINY, "--clients", 2], "needs --url"),
+                            (["--url", "https://localhost"], "https is not supported"), (["--url", "localhost:80"], "http://"), ([], "MODEL"),
+                            (["--url", url, "--clients", 2, "--rate", 3], "excludes"), (["--url", url, "--prompt-tokens", "9:3"], "64:2000"),
+                            (["--url", url, "--duration", "soon"], "60s")]:
+            with self.subTest(args):
+                result = run("bench", *args)
+                self.assertEqual(result.returncode, 2, result.stderr)
+                self.assertIn(words, result.stderr)
+        refused = run("bench", "--url", url, "--requests", 2, "--clients", 2)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("all 2 requests failed, the first with: connect", refused.stderr)
+        self.assertIn("2 failed", refused.stdout)
+
+    def test_load_on_a_server(self):
+        plot = self.path / "load.svg"
+        with subprocess.Popen([INKSTONE, "serve", TINY, "--port", "0", "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+            try:
+                url = server.stdout.readline().split()[-1]
+                load = ["bench", "--url", url, "--prompt-tokens", "8:64", "--max-tokens", 12, "--ignore-eos"]
+                report = json.loads(self.ok(*load, "--clients", 4, "--requests", 10, "--shared-prefix", 40, "--plot", plot, "--json"))
+                opened = json.loads(self.ok(*load, "--rate", 40, "--requests", 10, "--endpoint", "completions", "--slo-ttft", "1m", "--json"))
+                table = self.ok(*load, "--requests", 4, "--disconnect", 1)
+            finally:
+                server.terminate()
+        self.assertEqual(report["requests"]["answered"], 10)
+        self.assertEqual(report["output_tokens"], 120)
+        self.assertGreater(report["prompt_tokens"], 10 * 48)
+        self.assertEqual(report["requests"]["without_usage"], 0)
+        self.assertGreaterEqual(report["end_to_end_s"]["p50"], report["first_token_s"]["p50"])
+        self.assertTrue(xml.etree.ElementTree.parse(plot).getroot().tag.endswith("svg"))
+        self.assertEqual(opened["requests"]["answered"], 10)
+        self.assertEqual(opened["goodput"]["requests"], 10)
+        self.assertIn("0 failed", table)
+
     def test_a_memory_limit_is_respected_or_refused(self):
         result = run("run", SMOLLM2, "-p", "x", "-n", 4, "--memory", "150MB")
         self.assertEqual(result.returncode, 1)
