@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <future>
 #include <iostream>
+#include <optional>
 
 #include "cli/session_options.h"
 #include "server/json_writer.h"
@@ -21,6 +22,7 @@ struct RunOptions : SessionCommandOptions {
   uint64_t seed = 0;
   bool seeded = false;
   bool raw = false;
+  std::optional<ContextPolicy> policy;
 };
 
 void Declare(CLI::App* command, RunOptions* o) {
@@ -37,6 +39,8 @@ void Declare(CLI::App* command, RunOptions* o) {
       "--seed", [o](const uint64_t& seed) { o->seed = seed, o->seeded = true; }, "The same seed gives the same text");
   command->add_option("--system", o->system, "System message");
   command->add_flag("--raw", o->raw, "Continue the prompt as it is, without the chat template");
+  AddContextPolicyOption(command, "window in a chat, reject with -p",
+                         [o](const ContextPolicy& policy) { o->policy = policy; });
   command->footer("Examples:\n  inkstone run qwen3-4b.gguf -p \"Why is the sky blue?\"\n  inkstone run qwen3-4b.gguf");
 }
 
@@ -46,28 +50,47 @@ struct Answer {
   std::string text;
   FinishReason finish = FinishReason::kStop;
   GenerationUsage usage;
+  ContextDrop dropped;
 };
 
 class Chat {
  public:
   Chat(Session& session, const RunOptions& options) : session_(session), options_(options) {}
 
-  Result<std::vector<int32_t>> Tokens(const std::string& prompt, const std::vector<ChatMessage>& messages) const {
-    if (options_.raw) return session_.tokenizer().Encode(prompt, SpecialText::kRecognize);
-    ChatPrompt chat;
-    chat.messages = messages;
-    return session_.EncodeChat(chat);
+  // What the model reads: the raw prompt, or the conversation, as much of it as the policy keeps.
+  Result<FittedChat> Fit(const std::string& prompt, const std::vector<ChatMessage>& messages) const {
+    using Kind = ContextPolicy::Kind;
+    const ContextPolicy policy =
+        options_.policy.value_or(ContextPolicy{options_.prompt.empty() ? Kind::kWindow : Kind::kReject, 0});
+    const auto room = ContextRoom::For(session_.engine().options().context, options_.max_tokens);
+    FittedChat fitted;
+    fitted.prompt.messages = messages;
+    if (!options_.raw) {
+      return FitChat(std::move(fitted.prompt), policy, room,
+                     [this](const ChatPrompt& chat) { return session_.EncodeChat(chat); });
+    }
+    if (policy.kind == Kind::kRounds) {
+      return InvalidArgument("a raw prompt has no rounds: --context-policy must be reject or window with --raw");
+    }
+    fitted.tokens = session_.tokenizer().Encode(prompt, SpecialText::kRecognize);
+    fitted.dropped.tokens = FitTokens(&fitted.tokens, policy, room, session_.tokenizer().bos_token());
+    return fitted;
   }
 
-  // Generates, printing text as it comes when `echo`.
-  Result<Answer> Generate(std::vector<int32_t> tokens, bool echo) const {
+  // Generates, printing text as it comes when `echo`. Says on standard error when something was dropped.
+  Result<Answer> Generate(FittedChat fitted, bool echo) const {
+    if (fitted.dropped.any() && echo) {
+      std::fprintf(stderr, "(%lld older messages, %lld tokens, are left out; --context allows more)\n",
+                   static_cast<long long>(fitted.dropped.messages), static_cast<long long>(fitted.dropped.tokens));
+    }
     GenerationRequest request;
-    request.prompt = std::move(tokens);
+    request.prompt = std::move(fitted.tokens);
     request.sampling = session_.default_sampling();
     if (options_.temperature >= 0) request.sampling.temperature = options_.temperature;
     if (options_.seeded) request.sampling.seed = options_.seed;
     request.max_tokens = options_.max_tokens;
     Answer answer;
+    answer.dropped = fitted.dropped;
     std::promise<Status> done;
     const EventSink sink = [&](GenerationEvent&& event) {
       answer.text += event.text;
@@ -107,6 +130,7 @@ void PrintJson(const Answer& answer) {
                                                                 : "cancelled";
   json.BeginObject().Field("text", answer.text).Field("finish_reason", reason);
   json.Field("prompt_tokens", answer.usage.prompt_tokens).Field("generated_tokens", answer.usage.generated_tokens);
+  json.Field("dropped_messages", answer.dropped.messages).Field("dropped_tokens", answer.dropped.tokens);
   json.Field("prefill_seconds", answer.usage.prefill_seconds).Field("decode_seconds", answer.usage.decode_seconds);
   std::puts(json.EndObject().Take().c_str());
 }
@@ -114,8 +138,8 @@ void PrintJson(const Answer& answer) {
 Status RunOnce(const Chat& chat, const RunOptions& o) {
   std::vector<ChatMessage> messages = FirstMessages(o);
   messages.push_back({.role = "user", .content = o.prompt});
-  INK_ASSIGN_OR_RETURN(auto tokens, chat.Tokens(o.prompt, messages));
-  INK_ASSIGN_OR_RETURN(const Answer answer, chat.Generate(std::move(tokens), !o.json));
+  INK_ASSIGN_OR_RETURN(FittedChat fitted, chat.Fit(o.prompt, messages));
+  INK_ASSIGN_OR_RETURN(const Answer answer, chat.Generate(std::move(fitted), !o.json));
   if (o.json) {
     PrintJson(answer);
   } else {
@@ -135,8 +159,8 @@ Status RunInteractive(const Chat& chat, const RunOptions& o) {
     if (line == "/new") messages = FirstMessages(o);
     if (line.empty() || line == "/new") continue;
     messages.push_back({.role = "user", .content = line});
-    auto tokens = chat.Tokens(line, messages);
-    auto answer = tokens.ok() ? chat.Generate(std::move(tokens).value(), true) : Result<Answer>(tokens.status());
+    auto fitted = chat.Fit(line, messages);
+    auto answer = fitted.ok() ? chat.Generate(std::move(fitted).value(), true) : Result<Answer>(fitted.status());
     std::puts("");
     if (!answer.ok()) {
       std::fprintf(stderr, "inkstone: %s\n", answer.status().message().c_str());

@@ -1,15 +1,17 @@
 // The options of commands that generate text.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "cli/command.h"
+#include "engine/context_policy.h"
 #include "engine/session.h"
 
 namespace inkstone {
 
 struct SessionCommandOptions : ComputeOptions {
-  int64_t context = 0;
+  int64_t context = 0;  // as MemoryWishes has it
   std::string memory;
   DType kv_type = DType::kF16;
 };
@@ -19,5 +21,11 @@ void AddSessionOptions(CLI::App* command, SessionCommandOptions* options);
 std::string IsBytes(const std::string& text);
 // Resolves the model's path; sequences and queue are the command's to set.
 Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& options);
+
+// Adds --context-policy; `otherwise` says in the help what holds without it.
+void AddContextPolicyOption(CLI::App* command, const std::string& otherwise,
+                            const std::function<void(const ContextPolicy&)>& set);
+// What --context takes: "auto", "max" or a number.
+std::string ContextText(int64_t context);
 
 }  // namespace inkstone

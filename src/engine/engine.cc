@@ -134,6 +134,12 @@ Status EngineImpl::Check(const GenerationRequest& request) const {
     return InvalidArgument("top_logprobs must be -1 (none) to " + std::to_string(kMaxTopLogprobs) + ", found " +
                            std::to_string(request.top_logprobs));
   }
+  if (request.priority < -100 || request.priority > 100) {
+    return InvalidArgument("priority must be -100 to 100, found " + std::to_string(request.priority));
+  }
+  if (request.deadline && request.deadline->count() <= 0) {
+    return InvalidArgument("the deadline must be at least 1 ms, found " + std::to_string(request.deadline->count()));
+  }
   INK_RETURN_IF_ERROR(StopMatcher::Validate(request.stop));
   return request.sampling.Validate(tokenizer_.vocab_size());
 }

@@ -331,6 +331,36 @@ TEST_F(EngineTest, CancelFreesPagesOfRunningAndWaitingRequests) {
   EXPECT_EQ(engine->stats().cancelled, 2);
 }
 
+TEST_F(EngineTest, ADeadlineEndsRunningAndWaitingRequests) {
+  Gate gate;
+  Recorder recorder;
+  EngineOptions options = kRoomy;
+  options.max_sequences = 1;
+  const auto engine = MakeEngine(options, {.before_step = [&gate](auto) { gate.Pass(); }, .eos_logit = -50});
+  const auto submit = [&](int key, int64_t max_tokens, std::optional<std::chrono::milliseconds> deadline) {
+    GenerationRequest request = Request(4, static_cast<uint32_t>(key), max_tokens);
+    request.deadline = deadline;
+    ASSERT_TRUE(engine->Submit(std::move(request), recorder.Sink(key)).ok());
+  };
+  submit(0, -1, std::chrono::milliseconds(300));
+  submit(1, 2, std::chrono::milliseconds(300));
+  submit(2, 2, std::chrono::hours(1));
+  gate.WaitUntilReached();
+  std::this_thread::sleep_for(std::chrono::milliseconds(310));
+  gate.Open();
+  const Seen running = recorder.Wait(0);
+  EXPECT_EQ(running.last.finish, FinishReason::kError);
+  EXPECT_EQ(running.last.status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(running.last.status.message(), HasSubstr("deadline of 300 ms passed; tokens of the answer so far: 0"));
+  EXPECT_EQ(running.last.usage.generated_tokens, 0);
+  const Seen waiting = recorder.Wait(1);
+  EXPECT_EQ(waiting.last.status.code(), StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(waiting.last.status.message(), HasSubstr("waited in the queue"));
+  EXPECT_EQ(recorder.Wait(2).last.finish, FinishReason::kLength);
+  WaitUntilIdle(*engine);
+  EXPECT_EQ(engine->stats().failed, 2);
+}
+
 TEST_F(EngineTest, SurvivesSubmitAndCancelStorms) {
   const auto engine =
       MakeEngine({.context = 128, .kv_tokens = 160, .max_sequences = 6, .max_queue = 8, .prompt_chunk = 16});
@@ -408,6 +438,8 @@ TEST_F(EngineTest, WrongRequestsAreRefusedWithTheirNumbers) {
   refuses({.prompt = {1}, .stop = {""}}, "stop");
   refuses({.prompt = {1}, .top_logprobs = 21}, "top_logprobs");
   refuses({.prompt = {1}, .sampling = {.top_p = 2}}, "top_p");
+  refuses({.prompt = {1}, .priority = 101}, "priority must be -100 to 100");
+  refuses({.prompt = {1}, .deadline = std::chrono::milliseconds(0)}, "deadline");
 }
 
 TEST_F(EngineTest, WrongOptionsAreRefused) {

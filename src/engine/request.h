@@ -1,6 +1,7 @@
 // What a caller asks of the engine and what comes back.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -38,8 +39,10 @@ struct GenerationRequest {
   bool ignore_eos = false;             // go on after the model's stop tokens (benchmarks)
   bool keep_special = false;           // special tokens appear in the text
   int top_logprobs = -1;               // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
-  int priority = 0;                    // larger goes first; waiting raises it slowly
-  std::string client = {};             // whose turn it is: clients share the engine evenly
+  int priority = 0;                    // -100 to 100, larger first; waiting raises it slowly
+  std::string client = {};             // who asks, for fairness between clients; empty: nobody in particular
+  // From Submit; when it is over the request ends with kError and kDeadlineExceeded, whether it waits or runs.
+  std::optional<std::chrono::milliseconds> deadline = {};
 };
 
 enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };

@@ -61,10 +61,29 @@ void Scheduler::CancelAll() {
 }
 
 void Scheduler::Step() {
+  EndExpired();
   Admit();
   ReservePages();
   Decode();
   Prefill();
+}
+
+void Scheduler::EndExpired() {
+  const Clock::time_point now = now_();
+  std::vector<Sequence*> expired;
+  for (const SequencePtr& s : running_) {
+    if (s->Expired(now)) expired.push_back(s.get());
+  }
+  for (const SequencePtr& s : waiting_) {
+    if (s->Expired(now)) expired.push_back(s.get());
+  }
+  for (Sequence* s : expired) {
+    GenerationEvent event;
+    event.status = DeadlineExceeded("the deadline of " + std::to_string(s->deadline->count()) + " ms passed" +
+                                    (s->started ? "; tokens of the answer so far: " + std::to_string(s->generated)
+                                                : std::string(" while the request waited in the queue")));
+    Finish(s, FinishReason::kError, std::move(event));
+  }
 }
 
 void Scheduler::Admit() {

@@ -47,7 +47,7 @@ class Scheduler {
   // Ends the request with kCancelled and frees its pages; unknown ids are ignored.
   void Cancel(RequestId id);
   void CancelAll();
-  // Admits what fits and computes one step.
+  // Ends what is past its deadline, admits what fits and computes one step.
   void Step();
 
   bool idle() const { return waiting_.empty() && running_.empty(); }
@@ -62,6 +62,7 @@ class Scheduler {
   // What one sequence adds to a step.
   using Part = PrefillJob::Part;
 
+  void EndExpired();
   void Admit();
   // The one to admit next; end() when none may be.
   std::deque<SequencePtr>::iterator Next();

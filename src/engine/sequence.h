@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,10 +34,12 @@ struct Sequence {
         top_logprobs(wanted.top_logprobs),
         priority(wanted.priority),
         client(std::move(wanted.client)),
+        deadline(wanted.deadline),
         phases(tokens.size(), Phase::kPrompt),
         pages(pool) {}
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+  bool Expired(Clock::time_point now) const { return deadline && now - submitted >= *deadline; }
   void Append(int32_t token) {
     tokens.push_back(token);
     phases.push_back(Phase::kDecode);
@@ -61,6 +64,7 @@ struct Sequence {
   const int top_logprobs;
   const int priority;
   const std::string client;
+  const std::optional<std::chrono::milliseconds> deadline;  // from `submitted`
 
   // (tokens): which kernels compute each token's keys and values. A generated token has been decoded, and a prompt
   // token too where the prefix cache had it from an answer: computed again after preemption, it gets the same bits.

@@ -108,6 +108,7 @@ struct Fitted {
 Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, const Backend& backend, MemoryFacts facts,
                    const SessionOptions& options) {
   Fitted fitted;
+  fitted.limits.max_step_rows = options.prompt_chunk;
   fitted.limits.max_sequences = options.max_sequences;
   fitted.limits.max_logit_rows = options.max_sequences;
   fitted.limits.max_context = config.context;
@@ -138,6 +139,12 @@ Result<std::unique_ptr<PageStore>> OpenStore(const Checkpoint& checkpoint, const
 Status CheckOptions(const SessionOptions& options) {
   if (options.max_sequences < 1 || options.max_sequences > 256) {
     return InvalidArgument("sequences at once must be 1 to 256, found " + std::to_string(options.max_sequences));
+  }
+  // Every sequence that decodes has a row in each step.
+  if (options.prompt_chunk < options.max_sequences || options.prompt_chunk > 8192) {
+    return InvalidArgument("the prompt chunk must be at least the sequences at once, " +
+                           std::to_string(options.max_sequences) + ", and at most 8192 tokens, found " +
+                           std::to_string(options.prompt_chunk));
   }
   return Status::Ok();
 }

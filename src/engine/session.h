@@ -21,9 +21,10 @@ struct SessionOptions {
   int threads = 0;       // 0: DefaultThreads
   std::string cpu = {};  // kernel target, empty: the best
   Pinning pinning = Pinning::kAuto;
-  int64_t context = 0;  // 0: what fits, at most 8,192 and the model's own
+  int64_t context = 0;  // as MemoryWishes has it
   int max_sequences = 8;
   int max_queue = 64;
+  int64_t prompt_chunk = 512;  // prompt tokens in one step, at least max_sequences
   DType kv_type = DType::kF16;
   PrefixReuse prefix = PrefixReuse::kAll;
   std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere

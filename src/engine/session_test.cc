@@ -161,6 +161,8 @@ TEST(Session, RefusesWrongOptions) {
   EXPECT_EQ(Session::Open({.model = kModel, .cpu = "z80"}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .context = 4096}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .max_sequences = 0}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(Session::Open({.model = kModel, .max_sequences = 8, .prompt_chunk = 7}).status().code(),
+            StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .kv_type = DType::kQ4_0}).status().code(), StatusCode::kInvalidArgument);
 }
 

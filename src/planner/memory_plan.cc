@@ -72,7 +72,7 @@ Status Refuse(const MemoryFacts& facts, const MemoryPlan& plan) {
 }  // namespace
 
 Result<MemoryPlan> PlanMemory(const MemoryFacts& facts, const MemoryWishes& wishes) {
-  if (wishes.context < 0 || wishes.context > facts.trained_context) {
+  if (wishes.context < kLongestContext || wishes.context > facts.trained_context) {
     return InvalidArgument("context must be 0 (automatic) to " + std::to_string(facts.trained_context) +
                            ", what the model was trained for, found " + std::to_string(wishes.context));
   }
@@ -85,8 +85,9 @@ Result<MemoryPlan> PlanMemory(const MemoryFacts& facts, const MemoryWishes& wish
 
   const int64_t fits = TokensThatFit(facts.kv, plan.total(), plan.available);
   plan.context = wishes.context;
-  if (plan.context == 0) {
-    const int64_t most = std::min(kDefaultContext, facts.trained_context);
+  if (plan.context <= 0) {
+    const int64_t most =
+        plan.context == kLongestContext ? facts.trained_context : std::min(kDefaultContext, facts.trained_context);
     plan.context = WholePages(facts.kv, std::max(std::min(most, fits), std::min(most, kLeastContext)));
   }
   plan.kv_bytes = KvBytes(facts.kv, plan.context);

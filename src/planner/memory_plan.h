@@ -11,8 +11,12 @@
 
 namespace inkstone {
 
+constexpr int64_t kLongestContext = -1;
+
 struct MemoryWishes {
-  int64_t context = 0;        // tokens of one sequence; 0: what fits, at most 8,192 and the model's own
+  // Tokens of one sequence; 0: what fits, at most 8,192 and the model's own; kLongestContext: the same without the
+  // 8,192.
+  int64_t context = 0;
   int max_sequences = 1;      // that run at once; they share the KV cache
   uint64_t memory_limit = 0;  // bytes that the process may take; 0: what is available
 };

@@ -45,6 +45,14 @@ TEST(MemoryPlan, AutomaticContextIsAtMost8192AndTheModelsOwn) {
   EXPECT_EQ(PlanMemory(facts, {})->context, 96);
 }
 
+TEST(MemoryPlan, TheLongestContextIsWhatFitsUpToTheModelsOwn) {
+  MemoryFacts facts = Qwen4B();
+  EXPECT_EQ(PlanMemory(facts, {.context = kLongestContext})->context, 40960);
+  facts.available = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes + 20'000 * 147'456ull;
+  EXPECT_EQ(PlanMemory(facts, {.context = kLongestContext})->context, 20'000);
+  EXPECT_EQ(PlanMemory(facts, {.context = -2}).status().code(), StatusCode::kInvalidArgument);
+}
+
 TEST(MemoryPlan, AutomaticContextShrinksToWhatFits) {
   MemoryFacts facts = Qwen4B();
   const uint64_t fixed = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes;
@@ -109,7 +117,7 @@ TEST(MemoryPlan, AContextBeyondTheModelsIsRefused) {
   const Status status = PlanMemory(Qwen4B(), {.context = 40961}).status();
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);
   EXPECT_THAT(status.message(), HasSubstr("40960"));
-  EXPECT_EQ(PlanMemory(Qwen4B(), {.context = -1}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(PlanMemory(Qwen4B(), {.context = -2}).status().code(), StatusCode::kInvalidArgument);
 }
 
 TEST(MemoryPlan, SequencesShareAtMostAQuarterOfTheMemory) {

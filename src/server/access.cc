@@ -66,7 +66,9 @@ std::optional<AccessError> CheckAccess(const HttpRequest& request, const AccessR
 HeaderList CorsHeaders(const HttpRequest& request) {
   const std::string_view origin = request.Header("origin");
   if (origin.empty()) return {};
-  return {{"Access-Control-Allow-Origin", std::string(origin)}, {"Vary", "Origin"}};
+  return {{"Access-Control-Allow-Origin", std::string(origin)},
+          {"Access-Control-Expose-Headers", "Retry-After, X-Inkstone-Context-Dropped"},
+          {"Vary", "Origin"}};
 }
 
 HeaderList PreflightHeaders(const HttpRequest& request) {

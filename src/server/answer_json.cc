@@ -50,6 +50,11 @@ void WriteTimings(JsonWriter& json, const GenerationUsage& usage) {
   json.Field("queue_ms", usage.queue_seconds * 1e3).EndObject();
 }
 
+void WriteContext(JsonWriter& json, const ContextReport& context) {
+  json.Key("context").BeginObject().Field("policy", context.policy.Name());
+  json.Field("dropped_messages", context.dropped.messages).Field("dropped_tokens", context.dropped.tokens).EndObject();
+}
+
 const char* FinishText(FinishReason reason) { return reason == FinishReason::kLength ? "length" : "stop"; }
 
 float JsonLogprob(float logprob) { return std::isfinite(logprob) ? logprob : -9999.0f; }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/context_policy.h"
 #include "engine/request.h"
 #include "server/json_writer.h"
 #include "tokenizer/tokenizer.h"
@@ -33,6 +34,13 @@ struct AnswerUsage {
 void WriteUsage(JsonWriter& json, const AnswerUsage& usage);
 // llama-server's "timings": counts, milliseconds and rates.
 void WriteTimings(JsonWriter& json, const GenerationUsage& usage);
+
+// "context": {"policy", "dropped_messages", "dropped_tokens"}
+struct ContextReport {
+  ContextPolicy policy;  // that was applied
+  ContextDrop dropped;
+};
+void WriteContext(JsonWriter& json, const ContextReport& context);
 
 const char* FinishText(FinishReason reason);  // "stop" or "length"
 // OpenAI writes -9999 for what JSON has no number for.

@@ -42,13 +42,14 @@ ApiError ErrorFromStatus(const Status& status) {
       error.code = "not_found";
       break;
     case StatusCode::kResourceExhausted:
-      error = {.status = 503, .message = status.message(), .type = "server_error", .code = "queue_full"};
-      error.retry_after = 2;
+      error = {.status = 429, .message = status.message(), .type = "rate_limit_error", .code = "queue_full"};
       break;
     case StatusCode::kUnavailable:
     case StatusCode::kCancelled:
       error = {.status = 503, .message = status.message(), .type = "server_error", .code = "unavailable"};
-      error.retry_after = 5;
+      break;
+    case StatusCode::kDeadlineExceeded:
+      error = {.status = 504, .message = status.message(), .type = "timeout", .code = "deadline_exceeded"};
       break;
     default:
       error = InternalError(status.message());
@@ -56,11 +57,19 @@ ApiError ErrorFromStatus(const Status& status) {
   return error;
 }
 
-ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, const std::string& param) {
+ApiError PromptError(const Status& status) {
+  if (status.code() != StatusCode::kResourceExhausted) return ErrorFromStatus(status);
+  return {.message = status.message(), .code = "prompt_limit"};
+}
+
+ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, int64_t dropped_messages,
+                            const std::string& param) {
+  const std::string without =
+      dropped_messages == 0 ? "" : " even without " + std::to_string(dropped_messages) + " older messages";
   // Agents recognise the first sentence and compact their history when they see it.
   return {.message = "This model's maximum context length is " + std::to_string(context) +
-                     " tokens. However, the prompt has " + std::to_string(prompt_tokens) +
-                     " tokens, and the answer needs room for at least one more. Shorten the messages, or start the "
+                     " tokens. However, the prompt has " + std::to_string(prompt_tokens) + " tokens" + without +
+                     ", and the answer needs room for at least one more. Shorten the messages, or start the "
                      "server with a larger context.",
           .param = param,
           .code = "context_length_exceeded",

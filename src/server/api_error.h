@@ -23,9 +23,13 @@ struct ApiError {
 // {"error":{"message","type","param","code"}}
 std::string ErrorJson(const ApiError& error);
 HttpResponse ErrorResponse(const ApiError& error);
-// Maps a code of the layers below: bad input 400, a full queue or a draining engine 503, the rest 500.
+// Maps a code of the engine: bad input 400, a full queue 429, a draining engine 503, a deadline that passed 504, the
+// rest 500. Retry-After is the caller's to set.
 ApiError ErrorFromStatus(const Status& status);
-ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, const std::string& param);
+// The same for rendering and tokenizing a prompt, where a limit that is reached (kResourceExhausted) is bad input.
+ApiError PromptError(const Status& status);
+// `dropped_messages` older ones are already left out of the prompt.
+ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, int64_t dropped_messages, const std::string& param);
 ApiError InternalError(const std::string& message);
 
 }  // namespace inkstone

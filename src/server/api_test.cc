@@ -45,6 +45,7 @@ TEST(Chat, AnswersInOnePiece) {
   ASSERT_EQ(response.status, 200) << response.body;
   const auto json = Parse(response.body);
   EXPECT_EQ(Text(json.at("object")), "chat.completion");
+  EXPECT_THAT(response.body, HasSubstr(R"("context":{"policy":"reject","dropped_messages":0,"dropped_tokens":0})"));
   EXPECT_EQ(Text(json.at("model")), "fake-model");
   const auto& choice = json.at("choices").at(0);
   EXPECT_EQ(Text(choice.at("message").at("role")), "assistant");
@@ -188,8 +189,55 @@ TEST(Chat, ReportsErrors) {
   EXPECT_EQ(server.Ask("POST", "/v1/chat/completions", "{").status, 400);
   server.session.engine().capacity = 0;
   const auto full = server.Ask("POST", "/v1/chat/completions", ChatBody("hi", R"(,"stream":true)"));
-  EXPECT_EQ(full.status, 503);
-  EXPECT_TRUE(full.Has("Retry-After: "));
+  EXPECT_EQ(full.status, 429);
+  EXPECT_EQ(Text(Parse(full.body).at("error").at("code")), "queue_full");
+  EXPECT_TRUE(full.Has("Retry-After: 1\r\n"));
+}
+
+TEST(Chat, EstimatesWhenToTryAgain) {
+  RunningServer server(Says({"a"}));  // 0.75 seconds of the engine's time each
+  server.Start();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).status, 200);
+  server.session.engine().capacity = 0;
+  server.session.engine().waiting = 40;
+  EXPECT_TRUE(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).Has("Retry-After: 30\r\n"));
+  server.session.engine().waiting = 4000;
+  EXPECT_TRUE(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).Has("Retry-After: 120\r\n"));
+}
+
+TEST(Chat, ReportsADeadlineThatPassed) {
+  RunningServer server([](const GenerationRequest& request, const std::string&) {
+    Script script;
+    script.pieces = {"part"};
+    script.finish = FinishReason::kError;
+    script.error = DeadlineExceeded("after " + std::to_string(request.deadline->count()) + " ms");
+    return script;
+  });
+  server.Start();
+  const auto whole = server.Ask("POST", "/v1/chat/completions", ChatBody("hi", R"(,"timeout":1.5)"));
+  EXPECT_EQ(whole.status, 504);
+  EXPECT_EQ(whole.body,
+            R"({"error":{"message":"after 1500 ms","type":"timeout","param":null,"code":"deadline_exceeded"}})");
+  const auto stream = server.Ask("POST", "/v1/chat/completions", ChatBody("hi", R"(,"timeout":2,"stream":true)"));
+  EXPECT_EQ(stream.status, 200);
+  const auto events = Events(stream.body);
+  EXPECT_THAT(events.at(events.size() - 2), HasSubstr(R"("after 2000 ms","type":"timeout")"));
+}
+
+TEST(Chat, CarriesPriorityAndClient) {
+  RunningServer server(Says({"a"}));
+  server.Start();
+  server.Ask("POST", "/v1/chat/completions", ChatBody("hi", R"(,"priority":7,"user":"ada")"));
+  server.Ask("POST", "/v1/completions", R"({"prompt":"x"})");
+  server.Ask("GET", "/stream?q=hello");
+  const auto requests = server.session.engine().requests();
+  ASSERT_EQ(requests.size(), 3u);
+  EXPECT_EQ(requests[0].priority, 7);
+  EXPECT_EQ(requests[0].client, "user:ada");
+  EXPECT_FALSE(requests[0].deadline);
+  EXPECT_EQ(requests[1].priority, 0);
+  EXPECT_EQ(requests[1].client, "address:127.0.0.1");
+  EXPECT_EQ(requests[2].client, "address:127.0.0.1");
 }
 
 TEST(Completions, AnswersPromptsInOrder) {

@@ -14,18 +14,21 @@ Result<ThinkStart> FindThinkStart(const Session& session, const ChatPrompt& prom
   return open ? ThinkStart::kInside : ThinkStart::kMaybe;
 }
 
-PlanOrError PrepareChat(Service& service, const std::string& body) {
+PlanOrError PrepareChat(Service& service, const HttpRequest& http) {
   Session& session = service.session;
   ChatRequest request;
-  if (auto error = ParseChatRequest(body, FactsOf(session), &request)) return *error;
+  if (auto error = ParseChatRequest(http.body, FactsOf(session), &request)) return *error;
   FillTemplateTokens(session.tokenizer(), &request.prompt);
-  const auto think = FindThinkStart(session, request.prompt);
-  if (!think.ok()) return ErrorFromStatus(think.status());
-  auto tokens = session.EncodeChat(request.prompt);
-  if (!tokens.ok()) return ErrorFromStatus(tokens.status());
-  if (auto error = CheckContext(session, tokens->size(), "messages")) return *error;
-
   GenerationParams& params = request.params;
+  const ContextPolicy policy = params.context_policy.value_or(service.options.context_policy);
+  const auto room = ContextRoom::For(session.engine().options().context, params.request.max_tokens);
+  auto fitted = FitChat(std::move(request.prompt), policy, room,
+                        [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); });
+  if (!fitted.ok()) return PromptError(fitted.status());
+  if (auto error = CheckContext(session, fitted->tokens.size(), fitted->dropped, "messages")) return *error;
+  const auto think = FindThinkStart(session, fitted->prompt);
+  if (!think.ok()) return PromptError(think.status());
+
   ChatResponderOptions options;
   options.head = {RandomId("chatcmpl-"), "chat.completion.chunk", UnixSeconds(), session.info().model_id,
                   Fingerprint(session)};
@@ -36,12 +39,15 @@ PlanOrError PrepareChat(Service& service, const std::string& body) {
   options.think = *think;
   options.parse_tools = request.parse_tools;
   options.reasoning_field = service.options.reasoning_field;
-  options.prompt_tokens = static_cast<int64_t>(tokens->size());
+  options.prompt_tokens = static_cast<int64_t>(fitted->tokens.size());
+  options.context = {policy, fitted->dropped};
 
   GenerationPlan plan;
   plan.stream = params.stream;
+  plan.context = options.context;
   plan.responder = std::make_unique<ChatResponder>(std::move(options), session.tokenizer());
-  params.request.prompt = std::move(*tokens);
+  params.request.prompt = std::move(fitted->tokens);
+  if (params.request.client.empty()) params.request.client = ClientOf(http);
   for (int i = 0; i < params.n; ++i) {
     plan.requests.push_back(params.request);
     auto& seed = plan.requests.back().sampling.seed;
@@ -53,7 +59,7 @@ PlanOrError PrepareChat(Service& service, const std::string& body) {
 }  // namespace
 
 void HandleChatCompletions(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  StartGeneration(service, std::move(exchange), [&service, body = request.body] { return PrepareChat(service, body); });
+  StartGeneration(service, std::move(exchange), [&service, request] { return PrepareChat(service, request); });
 }
 
 }  // namespace inkstone

@@ -7,7 +7,7 @@ ChatResponder::ChatResponder(ChatResponderOptions options, const Tokenizer& toke
   for (int i = 0; i < options_.choices; ++i) choices_.emplace_back(options_.think, options_.parse_tools);
 }
 
-std::string ChatResponder::Chunk(size_t index, const std::string& delta, const std::string& finish) {
+std::string ChatResponder::Chunk(size_t index, const std::string& delta, const std::string& finish, bool first) {
   Choice& choice = choices_[index];
   JsonWriter json = BeginAnswer(options_.head, options_.head.object);
   json.Key("choices").BeginArray().BeginObject().Field("index", index).Key("delta").Raw(delta).Key("logprobs");
@@ -24,6 +24,7 @@ std::string ChatResponder::Chunk(size_t index, const std::string& delta, const s
     json.Value(finish);
   }
   json.EndObject().EndArray();
+  if (first || !finish.empty()) WriteContext(json, options_.context);
   if (!finish.empty()) WriteTimings(json, choice.usage);
   if (options_.include_usage) json.Key("usage").Null();
   return SseData(json.EndObject().Take());
@@ -31,7 +32,7 @@ std::string ChatResponder::Chunk(size_t index, const std::string& delta, const s
 
 std::string ChatResponder::Head() {
   std::string out;
-  for (size_t i = 0; i < choices_.size(); ++i) out += Chunk(i, R"({"role":"assistant","content":""})", "");
+  for (size_t i = 0; i < choices_.size(); ++i) out += Chunk(i, R"({"role":"assistant","content":""})", "", true);
   return out;
 }
 
@@ -100,6 +101,7 @@ std::string ChatResponder::Tail() {
     JsonWriter json = BeginAnswer(options_.head, options_.head.object);
     json.Key("choices").BeginArray().EndArray();
     WriteUsage(json, usage);
+    WriteContext(json, options_.context);
     WriteTimings(json, choices_[0].usage);
     out = SseData(json.EndObject().Take());
   }
@@ -144,6 +146,7 @@ std::string ChatResponder::Body() {
   }
   json.EndArray();
   WriteUsage(json, usage);
+  WriteContext(json, options_.context);
   WriteTimings(json, choices_[0].usage);
   return json.EndObject().Take();
 }

@@ -23,6 +23,7 @@ struct ChatResponderOptions {
   bool parse_tools = false;
   std::string reasoning_field;
   int64_t prompt_tokens = 0;
+  ContextReport context;
 };
 
 class ChatResponder final : public Responder {
@@ -56,8 +57,9 @@ class ChatResponder final : public Responder {
   // Takes new text in; returns the chunks that it makes certain.
   std::string Advance(size_t index, const std::string& reasoning, ToolCallParser::Parts parts);
   std::string CallChunks(size_t index, size_t call_index);
-  // A chunk with one choice whose delta is this JSON object. `finish` empty: null.
-  std::string Chunk(size_t index, const std::string& delta, const std::string& finish);
+  // A chunk with one choice whose delta is this JSON object. `finish` empty: null. The first and the last chunk of a
+  // choice say what the context policy did.
+  std::string Chunk(size_t index, const std::string& delta, const std::string& finish, bool first = false);
   const char* FinishOf(const Choice& choice, FinishReason reason) const;
   void WriteMessage(JsonWriter& json, const Choice& choice) const;
 

@@ -19,12 +19,30 @@ ApiError EmptyPrompt(const std::string& param) {
   return {.message = "'" + param + "': expected at least one token, found an empty prompt", .param = param};
 }
 
-PlanOrError PrepareCompletion(Service& service, const std::string& body) {
+// The policy for prompts that have no rounds: where a server keeps N rounds, it keeps the newest tokens of these.
+std::variant<ContextPolicy, ApiError> RawPolicy(const GenerationParams& params, const ContextPolicy& of_server) {
+  const bool rounds = params.context_policy && params.context_policy->kind == ContextPolicy::Kind::kRounds;
+  if (rounds) {
+    return ApiError{
+        .message = "'context_policy': a raw prompt has no rounds; expected \"reject\" or \"window\", found \"" +
+                   params.context_policy->Name() + "\"",
+        .param = "context_policy",
+        .code = "unsupported"};
+  }
+  const ContextPolicy policy = params.context_policy.value_or(of_server);
+  return policy.kind == ContextPolicy::Kind::kReject ? policy : ContextPolicy{ContextPolicy::Kind::kWindow, 0};
+}
+
+PlanOrError PrepareCompletion(Service& service, const HttpRequest& http) {
   Session& session = service.session;
   const Tokenizer& tokenizer = session.tokenizer();
   CompletionRequest request;
-  if (auto error = ParseCompletionRequest(body, FactsOf(session), &request)) return *error;
+  if (auto error = ParseCompletionRequest(http.body, FactsOf(session), &request)) return *error;
   GenerationParams& params = request.params;
+  const auto policy = RawPolicy(params, service.options.context_policy);
+  if (const auto* error = std::get_if<ApiError>(&policy)) return *error;
+  if (params.request.client.empty()) params.request.client = ClientOf(http);
+  const auto room = ContextRoom::For(session.engine().options().context, params.request.max_tokens);
 
   CompletionResponderOptions options;
   options.head = {RandomId("cmpl-"), "text_completion", UnixSeconds(), session.info().model_id, Fingerprint(session)};
@@ -32,6 +50,7 @@ PlanOrError PrepareCompletion(Service& service, const std::string& body) {
   options.include_usage = params.include_usage;
   options.return_progress = params.return_progress;
   options.logprobs = params.request.top_logprobs >= 0;
+  options.context.policy = std::get<ContextPolicy>(policy);
 
   GenerationPlan plan;
   plan.stream = params.stream;
@@ -40,10 +59,12 @@ PlanOrError PrepareCompletion(Service& service, const std::string& body) {
     std::vector<int32_t> tokens =
         text != nullptr ? EncodeRaw(tokenizer, *text) : std::get<std::vector<int32_t>>(std::move(prompt));
     if (tokens.empty()) return EmptyPrompt("prompt");
-    if (auto error = CheckContext(session, tokens.size(), "prompt")) return *error;
+    const int64_t dropped = FitTokens(&tokens, options.context.policy, room, tokenizer.bos_token());
+    options.context.dropped.tokens += dropped;
+    if (auto error = CheckContext(session, tokens.size(), {}, "prompt")) return *error;
     options.prompt_tokens += static_cast<int64_t>(tokens.size());
     std::string echo;
-    if (request.echo) echo = text != nullptr ? *text : tokenizer.Decode(tokens, false);
+    if (request.echo) echo = text != nullptr && dropped == 0 ? *text : tokenizer.Decode(tokens, false);
     params.request.prompt = std::move(tokens);
     for (int i = 0; i < params.n; ++i) {
       plan.requests.push_back(params.request);
@@ -52,14 +73,18 @@ PlanOrError PrepareCompletion(Service& service, const std::string& body) {
       options.echo.push_back(echo);
     }
   }
+  plan.context = options.context;
   plan.responder = std::make_unique<CompletionResponder>(std::move(options), tokenizer);
   return plan;
 }
 
-PlanOrError PreparePlain(Session& session, const GenerateRequest& request, bool stream, const std::string& param) {
+// What /stream and /generate ask, as one user's turn or as it is: one round, of which nothing is dropped.
+PlanOrError PreparePlain(Session& session, const GenerateRequest& request, const HttpRequest& http,
+                         const std::string& param) {
   GenerationRequest generation;
   generation.sampling = session.default_sampling();
   generation.max_tokens = request.max_new_tokens;
+  generation.client = ClientOf(http);
   if (session.info().has_chat_template) {
     ChatPrompt prompt;
     ChatMessage& turn = prompt.messages.emplace_back();
@@ -68,15 +93,15 @@ PlanOrError PreparePlain(Session& session, const GenerateRequest& request, bool 
     prompt.enable_thinking = false;
     FillTemplateTokens(session.tokenizer(), &prompt);
     auto tokens = session.EncodeChat(prompt);
-    if (!tokens.ok()) return ErrorFromStatus(tokens.status());
+    if (!tokens.ok()) return PromptError(tokens.status());
     generation.prompt = std::move(*tokens);
   } else {
     generation.prompt = EncodeRaw(session.tokenizer(), request.prompt);
   }
   if (generation.prompt.empty()) return EmptyPrompt(param);
-  if (auto error = CheckContext(session, generation.prompt.size(), param)) return *error;
+  if (auto error = CheckContext(session, generation.prompt.size(), {}, param)) return *error;
   GenerationPlan plan;
-  plan.stream = stream;
+  plan.stream = http.path == "/stream";
   plan.requests.push_back(std::move(generation));
   plan.responder = std::make_unique<PlainResponder>();
   return plan;
@@ -94,20 +119,19 @@ PlanOrError PrepareStream(Session& session, const HttpRequest& http) {
                       .param = "max_new_tokens"};
     }
   }
-  return PreparePlain(session, request, true, "q");
+  return PreparePlain(session, request, http, "q");
 }
 
-PlanOrError PrepareGenerate(Session& session, const std::string& body) {
+PlanOrError PrepareGenerate(Session& session, const HttpRequest& http) {
   GenerateRequest request;
-  if (auto error = ParseGenerateRequest(body, &request)) return *error;
-  return PreparePlain(session, request, false, "prompt");
+  if (auto error = ParseGenerateRequest(http.body, &request)) return *error;
+  return PreparePlain(session, request, http, "prompt");
 }
 
 }  // namespace
 
 void HandleCompletions(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  StartGeneration(service, std::move(exchange),
-                  [&service, body = request.body] { return PrepareCompletion(service, body); });
+  StartGeneration(service, std::move(exchange), [&service, request] { return PrepareCompletion(service, request); });
 }
 
 void HandleStream(Service& service, const HttpRequest& request, ExchangePtr exchange) {
@@ -117,7 +141,7 @@ void HandleStream(Service& service, const HttpRequest& request, ExchangePtr exch
 
 void HandleGenerate(Service& service, const HttpRequest& request, ExchangePtr exchange) {
   StartGeneration(service, std::move(exchange),
-                  [&service, body = request.body] { return PrepareGenerate(service.session, body); });
+                  [&service, request] { return PrepareGenerate(service.session, request); });
 }
 
 }  // namespace inkstone

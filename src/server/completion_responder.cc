@@ -59,6 +59,7 @@ std::string CompletionResponder::Chunk(size_t index, const std::string& text, co
     json.Value(finish);
   }
   json.EndObject().EndArray();
+  if (!finish.empty()) WriteContext(json, options_.context);
   if (!finish.empty()) WriteTimings(json, choice.usage);
   if (options_.include_usage) json.Key("usage").Null();
   return SseData(json.EndObject().Take());
@@ -102,6 +103,7 @@ std::string CompletionResponder::Tail() {
     JsonWriter json = BeginAnswer(options_.head, options_.head.object);
     json.Key("choices").BeginArray().EndArray();
     WriteUsage(json, Usage());
+    WriteContext(json, options_.context);
     out = SseData(json.EndObject().Take());
   }
   return out + SseData("[DONE]");
@@ -122,6 +124,7 @@ std::string CompletionResponder::Body() {
   }
   json.EndArray();
   WriteUsage(json, Usage());
+  WriteContext(json, options_.context);
   WriteTimings(json, choices_[0].usage);
   return json.EndObject().Take();
 }

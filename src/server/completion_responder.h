@@ -19,6 +19,7 @@ struct CompletionResponderOptions {
   bool return_progress = false;
   bool logprobs = false;
   int64_t prompt_tokens = 0;  // of all prompts
+  ContextReport context;      // of all prompts
 };
 
 class CompletionResponder final : public Responder {

@@ -1,3 +1,5 @@
+#include <spdlog/spdlog.h>
+
 #include <chrono>
 #include <exception>
 #include <random>
@@ -27,9 +29,10 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
     remaining_ = plan_.requests.size();
     for (size_t choice = 0; choice < plan_.requests.size(); ++choice) {
       auto id = engine.Submit(std::move(plan_.requests[choice]), MakeSink(choice));
-      if (!id.ok()) return Fail(ErrorFromStatus(id.status()));
+      if (!id.ok()) return Fail(EngineError(service_, id.status()));
       ids_.push_back(*id);
     }
+    if (plan_.context.dropped.any()) ReportDrop();
     if (plan_.stream) {
       streaming_ = true;
       exchange_->StartStream({.content_type = "text/event-stream; charset=utf-8",
@@ -48,6 +51,18 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
     };
   }
 
+  // Before the head of the answer.
+  void ReportDrop() {
+    const auto& [messages, tokens] = plan_.context.dropped;
+    exchange_->AddHeader("X-Inkstone-Context-Dropped",
+                         "messages=" + std::to_string(messages) + "; tokens=" + std::to_string(tokens));
+    service_.metrics.OnContextDrop(messages, tokens);
+    if (auto& log = service_.options.logger) {
+      log->info("context policy {}: {} older messages, {} tokens left out", plan_.context.policy.Name(), messages,
+                tokens);
+    }
+  }
+
   void Guarded(size_t choice, const GenerationEvent& event) {
     try {
       OnEvent(choice, event);
@@ -58,9 +73,10 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
 
   void OnEvent(size_t choice, const GenerationEvent& event) {
     if (exchange_->closed() || remaining_ == 0) return;
-    if (event.finish == FinishReason::kError) return Fail(ErrorFromStatus(event.status));
+    if (event.finish && event.usage.generated_tokens > 0) service_.retry.OnFinished(service_.session.engine().stats());
+    if (event.finish == FinishReason::kError) return Fail(EngineError(service_, event.status));
     if (event.finish == FinishReason::kCancelled) {
-      return Fail(ErrorFromStatus(Cancelled("the engine stopped before the answer was complete; ask again")));
+      return Fail(EngineError(service_, Cancelled("the engine stopped before the answer was complete; ask again")));
     }
     RecordTimes(event);
     const std::string bytes = plan_.responder->OnEvent(choice, event);
@@ -129,7 +145,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
 
 void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::function<PlanOrError()> prepare) {
   if (service.draining) {
-    return exchange->Reply(ErrorResponse(ErrorFromStatus(Unavailable("the server is shutting down"))));
+    return exchange->Reply(ErrorResponse(EngineError(service, Unavailable("the server is shutting down"))));
   }
   const auto begin = Clock::now();
   service.loop->Offload([&service, exchange, begin, prepare = std::move(prepare)] {
@@ -186,11 +202,22 @@ std::string Fingerprint(const Session& session) {
   return std::string("inkstone-") + INKSTONE_VERSION + "-" + session.info().backend;
 }
 
-std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const std::string& param) {
+std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const ContextDrop& dropped,
+                                     const std::string& param) {
   const int64_t context = session.engine().options().context;
   const auto tokens = static_cast<int64_t>(prompt_tokens);
   if (tokens < context) return std::nullopt;
-  return ContextLengthError(tokens, context, param);
+  return ContextLengthError(tokens, context, dropped.messages, param);
 }
+
+ApiError EngineError(Service& service, const Status& status) {
+  ApiError error = ErrorFromStatus(status);
+  if (error.status == 429 || error.status == 503) {
+    error.retry_after = service.retry.Seconds(service.session.engine().stats());
+  }
+  return error;
+}
+
+std::string ClientOf(const HttpRequest& request) { return "address:" + request.address; }
 
 }  // namespace inkstone

@@ -2,6 +2,8 @@
 
 #include <boost/json.hpp>
 #include <charconv>
+#include <chrono>
+#include <cmath>
 #include <limits>
 
 namespace inkstone {
@@ -106,6 +108,31 @@ void ParseStreaming(FieldReader& fields, GenerationParams* params) {
   fields.Adopt(inner);
 }
 
+void ParseContextPolicy(FieldReader& fields, std::optional<ContextPolicy>* policy) {
+  std::string text;
+  if (!fields.String("context_policy", &text)) return;
+  const auto parsed = ContextPolicy::Parse(text);
+  if (!parsed.ok()) return fields.FailWith("context_policy", "'context_policy': " + parsed.status().message());
+  *policy = *parsed;
+}
+
+// What the scheduler goes by. `timeout` is in seconds, as LiteLLM sends it and OpenAI's Python client names it.
+void ParseScheduling(FieldReader& fields, GenerationRequest* request) {
+  constexpr float kDay = 86'400;
+  constexpr size_t kMaxUserBytes = 512;
+  int64_t priority = 0;
+  fields.Integer("priority", -100, 100, &priority);
+  request->priority = static_cast<int>(priority);
+  float timeout = 0;
+  if (fields.Number("timeout", 0.001, kDay, &timeout)) {
+    request->deadline = std::chrono::milliseconds(std::llround(timeout * 1e3));
+  }
+  std::string user;
+  if (!fields.String("user", &user) || user.empty()) return;
+  if (user.size() > kMaxUserBytes) return fields.Fail("user", "at most 512 bytes", fields.Find("user"));
+  request->client = "user:" + user;
+}
+
 // Features whose silent neglect would give a wrong answer.
 void RefuseUnsupported(FieldReader& fields) {
   if (const auto* format = fields.Find("response_format")) {
@@ -139,6 +166,8 @@ void ParseGenerationParams(FieldReader& fields, const ModelFacts& facts, int64_t
   ParseMaxTokens(fields, default_max_tokens, &params->request.max_tokens);
   ParseStop(fields, &params->request.stop);
   ParseStreaming(fields, params);
+  ParseContextPolicy(fields, &params->context_policy);
+  ParseScheduling(fields, &params->request);
   fields.Bool("ignore_eos", &params->request.ignore_eos);
   int64_t n = 1;
   fields.Integer("n", 1, kMaxChoices, &n);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/context_policy.h"
 #include "engine/request.h"
 #include "server/api_error.h"
 #include "server/json_fields.h"
@@ -26,7 +27,8 @@ struct GenerationParams {
   int n = 1;
   bool stream = false;
   bool include_usage = false;
-  bool return_progress = false;  // prompt_progress chunks during prefill
+  bool return_progress = false;                 // prompt_progress chunks during prefill
+  std::optional<ContextPolicy> context_policy;  // not set: the server's
 };
 
 // Reads the common fields. `default_max_tokens` applies when the request has no limit.

@@ -60,7 +60,7 @@ HttpResponse TemplateResponse(Session& session, const std::string& body) {
   if (auto error = ParseChatPrompt(fields, &request)) return ErrorResponse(*error);
   FillTemplateTokens(session.tokenizer(), &request.prompt);
   const auto text = session.RenderChat(request.prompt);
-  if (!text.ok()) return ErrorResponse(ErrorFromStatus(text.status()));
+  if (!text.ok()) return ErrorResponse(PromptError(text.status()));
   return {.body = JsonWriter().BeginObject().Field("prompt", *text).EndObject().Take()};
 }
 
@@ -101,7 +101,7 @@ void HandleModel(Service& service, const HttpRequest& request, ExchangePtr excha
 
 void HandleHealth(Service& service, const HttpRequest&, ExchangePtr exchange) {
   if (service.draining) {
-    return exchange->Reply(ErrorResponse(ErrorFromStatus(Unavailable("the server is shutting down"))));
+    return exchange->Reply(ErrorResponse(EngineError(service, Unavailable("the server is shutting down"))));
   }
   exchange->Reply({.body = R"({"status":"ok"})"});
 }
@@ -122,6 +122,7 @@ void HandleProps(Service& service, const HttpRequest&, ExchangePtr exchange) {
   json.Field("file_bytes", info.file_bytes).Field("backend", info.backend).Field("threads", info.threads);
   json.Field("total_slots", engine.max_sequences).Field("max_queue", engine.max_queue);
   json.Field("kv_type", Info(engine.kv_type).name).Field("kv_tokens", engine.kv_tokens);
+  json.Field("context_policy", service.options.context_policy.Name());
   json.Field("has_chat_template", info.has_chat_template).Field("thinks", info.thinks);
   json.Field("chat_template", service.session.tokenizer().chat_template());
   json.Field("memory_report", info.memory_report);

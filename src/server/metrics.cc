@@ -33,6 +33,16 @@ struct Metrics::Impl {
   prometheus::Registry registry;
   prometheus::Family<prometheus::Counter>& requests =
       prometheus::BuildCounter().Name("inkstone_http_requests_total").Help("HTTP requests answered").Register(registry);
+  prometheus::Counter& dropped_messages = prometheus::BuildCounter()
+                                              .Name("inkstone_context_dropped_messages_total")
+                                              .Help("Messages that context policies left out of prompts")
+                                              .Register(registry)
+                                              .Add({});
+  prometheus::Counter& dropped_tokens = prometheus::BuildCounter()
+                                            .Name("inkstone_context_dropped_tokens_total")
+                                            .Help("Tokens that context policies left out of prompts")
+                                            .Register(registry)
+                                            .Add({});
   prometheus::Gauge& connections =
       prometheus::BuildGauge().Name("inkstone_http_connections").Help("Open connections").Register(registry).Add({});
   prometheus::Histogram& first_token =
@@ -57,6 +67,10 @@ void Metrics::OnRequest(std::string_view path, int status) {
 }
 void Metrics::OnFirstToken(double seconds) { impl_->first_token.Observe(seconds); }
 void Metrics::OnToken(double seconds) { impl_->token.Observe(seconds); }
+void Metrics::OnContextDrop(int64_t messages, int64_t tokens) {
+  impl_->dropped_messages.Increment(static_cast<double>(messages));
+  impl_->dropped_tokens.Increment(static_cast<double>(tokens));
+}
 void Metrics::SetConnections(int open) { impl_->connections.Set(open); }
 
 std::string Metrics::Text(const EngineStats& stats) const {

@@ -1,6 +1,7 @@
 // Counters and histograms in Prometheus' text format.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@ class Metrics {
   void OnRequest(std::string_view path, int status);
   void OnFirstToken(double seconds);
   void OnToken(double seconds);
+  void OnContextDrop(int64_t messages, int64_t tokens);
   void SetConnections(int open);
   // Everything, with the engine's state and the process's memory at this moment.
   std::string Text(const EngineStats& stats) const;

@@ -64,6 +64,19 @@ TEST(ChatRequest, DefaultsAreTheModels) {
   EXPECT_FALSE(request.params.stream);
 }
 
+TEST(ChatRequest, ReadsContextPolicyAndScheduling) {
+  const ChatRequest request = Chat(R"(,"context_policy":"rounds=5","priority":-100,"timeout":0.25,"user":"ada")");
+  EXPECT_EQ(request.params.context_policy->Name(), "rounds=5");
+  EXPECT_EQ(request.params.request.priority, -100);
+  EXPECT_EQ(request.params.request.deadline, std::chrono::milliseconds(250));
+  EXPECT_EQ(request.params.request.client, "user:ada");
+  const ChatRequest plain = Chat(R"(,"context_policy":null,"priority":null,"timeout":null,"user":"")");
+  EXPECT_FALSE(plain.params.context_policy);
+  EXPECT_EQ(plain.params.request.priority, 0);
+  EXPECT_FALSE(plain.params.request.deadline);
+  EXPECT_EQ(plain.params.request.client, "");
+}
+
 TEST(ChatRequest, NamesTheFieldWhatItExpectsAndWhatItFound) {
   EXPECT_EQ(FieldError(R"("temperature":"hot")").message,
             "'temperature': expected a number from 0 to 10, found the string \"hot\"");
@@ -82,6 +95,16 @@ TEST(ChatRequest, NamesTheFieldWhatItExpectsAndWhatItFound) {
   EXPECT_EQ(FieldError(R"("stream_options":{"include_usage":1})").param, "stream_options.include_usage");
   EXPECT_EQ(FieldError(R"("tools":{})").param, "tools");
   EXPECT_EQ(FieldError(R"("tools":[{"type":"function","function":{}}])").param, "tools[0].function.name");
+  EXPECT_EQ(FieldError(R"("context_policy":"drop")").message,
+            "'context_policy': expected reject, window or rounds=N with N of at least 1, found \"drop\"");
+  EXPECT_EQ(FieldError(R"("context_policy":5)").param, "context_policy");
+  EXPECT_EQ(FieldError(R"("priority":101)").message,
+            "'priority': expected an integer from -100 to 100, found the number 101");
+  EXPECT_EQ(FieldError(R"("priority":1.5)").param, "priority");
+  EXPECT_EQ(FieldError(R"("timeout":0)").param, "timeout");
+  EXPECT_EQ(FieldError(R"("timeout":"10s")").param, "timeout");
+  EXPECT_EQ(FieldError(R"("user":5)").param, "user");
+  EXPECT_EQ(FieldError(R"("user":")" + std::string(513, 'u') + R"(")").param, "user");
   EXPECT_EQ(FieldError(R"("tool_choice":"required")").code, "unsupported");
   EXPECT_EQ(FieldError(R"("tool_choice":{"type":"function","function":{"name":"f"}})").code, "unsupported");
   EXPECT_EQ(FieldError(R"("response_format":{"type":"json_object"})").code, "unsupported");

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "engine/context_policy.h"
 #include "engine/session.h"
 #include "server/assets.h"
 
@@ -37,6 +38,7 @@ struct ServerOptions {
   HttpLimits limits;
   std::vector<std::string> allowed_origins;  // beside the page itself and localhost: "https://chat.example", or "*"
   std::vector<std::string> allowed_hosts;    // Host names beside localhost when bound to loopback
+  ContextPolicy context_policy;              // of requests that name none
   std::string reasoning_field = "reasoning_content";  // or "reasoning"
   AssetProvider assets = EmbeddedAssets();
   std::shared_ptr<spdlog::logger> logger;  // null: no log

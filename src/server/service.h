@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "engine/session.h"
+#include "server/answer_json.h"
 #include "server/api_error.h"
 #include "server/http_types.h"
 #include "server/metrics.h"
+#include "server/retry_estimate.h"
 #include "server/server.h"
 
 namespace inkstone {
@@ -23,6 +25,7 @@ struct Service {
   ServerOptions options;
   std::shared_ptr<Loop> loop;
   Metrics metrics = {};
+  RetryEstimate retry = {};
   std::atomic<bool> draining{false};
 };
 
@@ -42,6 +45,7 @@ struct GenerationPlan {
   std::vector<GenerationRequest> requests;  // one for each choice
   std::unique_ptr<Responder> responder;
   bool stream = false;
+  ContextReport context = {};
 };
 using PlanOrError = std::variant<GenerationPlan, ApiError>;
 
@@ -57,6 +61,11 @@ std::string SseData(std::string_view data);
 std::string RandomId(std::string_view prefix);
 std::string Fingerprint(const Session& session);
 // Refused with ContextLengthError when the prompt leaves no room for an answer.
-std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const std::string& param);
+std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const ContextDrop& dropped,
+                                     const std::string& param);
+// ErrorFromStatus, with Retry-After where the client may try again. Event-loop thread only.
+ApiError EngineError(Service& service, const Status& status);
+// For fairness, where a request names no user.
+std::string ClientOf(const HttpRequest& request);
 
 }  // namespace inkstone

@@ -115,6 +115,31 @@ class OpenAiPython(unittest.TestCase):
             self.assertEqual(answer.choices[0].message.reasoning_content, "let me see")
             self.assertEqual(answer.choices[0].message.content, "done")
 
+    def test_context_policy(self):
+        messages = [{"role": "system", "content": "Be brief."}]
+        for i in range(3):
+            messages += ask(f"Question {i}?") + [{"role": "assistant", "content": "Yes."}]
+        messages += ask("And now?")
+        extra = {"context_policy": "rounds=2", "priority": 5, "timeout": 60}
+        raw = self.client.chat.completions.with_raw_response.create(
+            model=self.model, messages=messages, max_tokens=4, user="ada", extra_body=extra)
+        context = raw.parse().model_extra["context"]
+        self.assertEqual((context["policy"], context["dropped_messages"]), ("rounds=2", 4))
+        self.assertEqual(raw.headers["x-inkstone-context-dropped"], f"messages=4; tokens={context['dropped_tokens']}")
+        last = None
+        for last in self.client.chat.completions.create(
+                model=self.model, messages=messages, max_tokens=4, stream=True, stream_options={"include_usage": True},
+                extra_body=extra):
+            pass
+        self.assertEqual(last.model_extra["context"], context)
+
+    @unittest.skipIf(FAKE, "the scripted engine keeps no deadlines")
+    def test_a_deadline_ends_the_request(self):
+        with self.assertRaises(openai.InternalServerError) as raised:
+            self.chat("Count slowly to a thousand.", max_tokens=500, extra_body={"timeout": 0.02})
+        self.assertEqual(raised.exception.status_code, 504)
+        self.assertEqual((raised.exception.type, raised.exception.code), ("timeout", "deadline_exceeded"))
+
     def test_errors(self):
         with self.assertRaises(openai.BadRequestError) as raised:
             self.chat(temperature=-1)

@@ -94,14 +94,14 @@ const SCRIPTS = [
   [/./, { text: RICH, size: 5, pause: 3 }],
 ];
 
-async function stream(res, script, usage) {
+async function stream(res, script, usage, context) {
   const send = (data) => writeSplit(res, `data: ${typeof data === 'string' ? data : JSON.stringify(data)}\r\n\r\n`);
   res.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
   for (let waited = 0; waited < (script.prefill ?? 150); waited += 50) {
     res.write(': ping\n\n');
     await sleep(50);
   }
-  await send(chunk({ role: 'assistant', content: '' }));
+  await send({ ...chunk({ role: 'assistant', content: '' }), context });
   for (const piece of pieces(script.reasoning ?? '', script.size)) {
     await send(chunk({ reasoning_content: piece }));
     await sleep(script.pause);
@@ -120,6 +120,14 @@ async function stream(res, script, usage) {
   if (usage) await send({ ...chunk({}), choices: [], usage: { prompt_tokens: 321, completion_tokens: 412, total_tokens: 733, prompt_tokens_details: { cached_tokens: 64 } } });
   await send('[DONE]');
   res.end();
+}
+
+/** What the real server reports under `rounds=N`. */
+function dropped({ messages, context_policy: policy }) {
+  const starts = messages.flatMap(({ role }, i) => (role === 'user' ? [i] : []));
+  const kept = policy.startsWith('rounds=') ? Number(policy.slice(7)) : Infinity;
+  const count = starts.length > kept ? starts.at(-kept) - starts[0] : 0;
+  return { policy, dropped_messages: count, dropped_tokens: 10 * count };
 }
 
 async function readBody(req) {
@@ -166,7 +174,7 @@ export async function startMock() {
     if (/fail once/i.test(question) && state.failures++ === 0) return json(res, 500, { error: { message: 'Out of ink.', type: 'server_error' } });
     let ended = false;
     res.on('close', () => (state.aborted += ended ? 0 : 1));
-    await stream(res, SCRIPTS.find(([pattern]) => pattern.test(question))[1], body.stream_options?.include_usage);
+    await stream(res, SCRIPTS.find(([pattern]) => pattern.test(question))[1], body.stream_options?.include_usage, dropped(body));
     ended = true;
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));

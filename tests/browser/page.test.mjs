@@ -92,6 +92,27 @@ describe('chat', SUITE, () => {
     assert.equal(await page.locator('nav li').count(), 2);
   }));
 
+  test('five rounds are asked for, and what is left out is told', LIMIT, withPage({}, async (page) => {
+    for (let i = 1; i <= 7; i++) {
+      await ask(page, `length ${i}`);
+      await settled(page);
+      assert.equal(await page.locator('.note', { hasText: 'left out' }).count(), Math.max(0, i - 5));
+    }
+    assert.equal(mock.calls.at(-1).context_policy, 'rounds=5');
+    assert.equal(mock.calls.at(-1).messages.length, 13);
+    await page.getByText('4 older messages were left out.').waitFor();
+    await shot(page, 'mock-left-out-desktop');
+    await page.getByRole('button', { name: 'Settings' }).click();
+    await page.getByLabel('Rounds to remember').fill('');
+    await page.keyboard.press('Tab');
+    await shot(page, 'mock-settings-desktop');
+    await page.keyboard.press('Escape');
+    await ask(page, 'length 8');
+    await settled(page);
+    assert.equal(mock.calls.at(-1).context_policy, 'window');
+    assert.equal(await page.locator('.note', { hasText: 'left out' }).count(), 2);
+  }));
+
   test('Stop ends the answer and the request', LIMIT, withPage({}, async (page) => {
     const aborted = mock.state.aborted;
     await ask(page, 'forever');

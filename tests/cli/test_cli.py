@@ -73,7 +73,8 @@ class CliTest(unittest.TestCase):
 
     def test_usage_errors_exit_with_2(self):
         for args in [[], ["nonsense"], ["run"], ["logits", TINY], ["logits", TINY, "--tokens", "x"], ["bench", TINY, "-n", "0"],
-                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["eval", "--text", __file__], ["eval", "--compare", TINY, "--text", __file__],
+                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["serve"], ["serve", TINY, "--profile", "huge"], ["serve", TINY, "--context-policy", "rounds=0"],
+                     ["run", TINY, "-p", "x", "--context", "some"], ["eval", "--text", __file__], ["eval", "--compare", TINY, "--text", __file__],
                      ["compress", TINY, "-o", "x", "--type", "Q9"], ["compress", TINY, "-o", "x", "--preset", "tiny"],
                      ["compress", TINY, "--type", "Q8_0"], ["compress", TINY, "-o", "x", "--type", "Q8_0", "--keep", "attn_q"],
                      ["compress", TINY, "-o", "x", "--type", "Q8_0", "--keep", "(=Q8_0"], ["compress", TINY, "-o", "x", "--pure", "--preset", "int8"],
@@ -142,6 +143,30 @@ class CliTest(unittest.TestCase):
         alone = last_line("What is my name?\n/exit\n")
         self.assertNotEqual(last_line("My name is Ada.\nWhat is my name?\n/exit\n"), alone)
         self.assertEqual(last_line("My name is Ada.\n/new\nWhat is my name?\n"), alone)
+
+    def test_a_long_chat_drops_its_oldest_rounds_and_says_so(self):
+        lines = "".join(f"Tell me something about the number {i}.\n" for i in range(8))
+        chat = run("run", TINY, "--temp", 0, "-n", 16, "--context", 128, text=lines)
+        self.assertEqual(chat.returncode, 0, chat.stderr)
+        self.assertIn("older messages", chat.stderr)
+        self.assertNotIn("the context holds", chat.stderr)
+        rejecting = run("run", TINY, "--temp", 0, "-n", 16, "--context", 128, "--context-policy", "reject", text=lines)
+        self.assertIn("the context holds 128", rejecting.stderr)
+        self.assertNotIn("older messages", rejecting.stderr)
+
+    def test_a_raw_prompt_is_cut_only_when_asked(self):
+        args = ["run", TINY, "--raw", "-p", "ink " * 300, "-n", 8, "--temp", 0, "--context", 64, "--json"]
+        self.assertEqual(run(*args).returncode, 1)
+        cut = json.loads(self.ok(*args, "--context-policy", "window"))
+        self.assertEqual(cut["prompt_tokens"], 64 - 8)
+        self.assertGreater(cut["dropped_tokens"], 200)
+        self.assertIn("no rounds", run(*args, "--context-policy", "rounds=2").stderr)
+
+    def test_profiles_are_printed(self):
+        profiles = json.loads(self.ok("serve", "--print-profile", "all", "--json"))["profiles"]
+        self.assertEqual([p["name"] for p in profiles], ["single", "multi", "longdoc"])
+        self.assertEqual([p["sequences"] for p in profiles][0], 1)
+        self.assertIn("--context max", self.ok("serve", "--print-profile", "longdoc"))
 
     def test_compress_shrinks_and_reports(self):
         report = json.loads(self.ok("compress", TINY, "-o", self.path / "q8.gguf", "--preset", "int8", "--json"))

@@ -117,6 +117,7 @@ class FakeEngine final : public Engine {
     const std::lock_guard lock(mutex_);
     EngineStats stats = stats_;
     stats.running = static_cast<int>(running_.size());
+    stats.waiting = waiting;
     return stats;
   }
   const EngineOptions& options() const override { return options_; }
@@ -132,6 +133,7 @@ class FakeEngine final : public Engine {
     return changed_.wait_for(lock, limit, [&] { return stats_.cancelled >= count; });
   }
   std::atomic<int> capacity{64};
+  std::atomic<int> waiting{0};  // as stats tell it
 
  private:
   // False when the request was cancelled meanwhile.
@@ -180,9 +182,14 @@ class FakeEngine final : public Engine {
       ++last.usage.generated_tokens;
       sink(std::move(event));
     }
+    {
+      const std::lock_guard lock(mutex_);
+      stats_.generated_tokens += static_cast<int64_t>(script.pieces.size());
+      stats_.prefill_seconds += last.usage.prefill_seconds;
+      stats_.decode_seconds += last.usage.decode_seconds;
+    }
     sink(std::move(last));
     const std::lock_guard lock(mutex_);
-    stats_.generated_tokens += static_cast<int64_t>(script.pieces.size());
     running_.erase(id);
     changed_.notify_all();
   }

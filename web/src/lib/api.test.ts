@@ -32,6 +32,11 @@ describe('readChunk', () => {
       expect(readChunk(payload)).toEqual([]);
     }
   });
+  it('tells what the server left out, and nothing where that is nothing', () => {
+    const context = (dropped: number) => JSON.stringify({ choices: [], context: { policy: 'rounds=5', dropped_messages: dropped, dropped_tokens: 9 } });
+    expect(readChunk(context(4))).toEqual([{ type: 'dropped', messages: 4 }]);
+    expect(readChunk(context(0))).toEqual([]);
+  });
   it('throws an error that arrives in mid-stream', () => {
     expect(() => readChunk('{"error":{"message":"no ink","code":"internal"}}')).toThrow(new ApiError('no ink', 'internal'));
   });

@@ -9,6 +9,8 @@ export interface ChatTurn {
 export interface ChatRequest {
   model: string;
   messages: ChatTurn[];
+  /** What the server does with a conversation that is longer: `window` or `rounds=N`. */
+  context_policy?: string;
   temperature?: number;
   top_p?: number;
   max_tokens?: number;
@@ -25,6 +27,7 @@ export type ChatEvent =
   | { type: 'content'; text: string }
   | { type: 'reasoning'; text: string }
   | { type: 'finish'; reason: string }
+  | { type: 'dropped'; messages: number }
   | { type: 'usage'; usage: Usage };
 
 /** A failure of the server or of the way to it. `code` is `network` when no answer arrived, `incomplete` when a stream broke off. */
@@ -139,6 +142,8 @@ export function readChunk(payload: string): ChatEvent[] {
     if (content !== undefined) events.push({ type: 'content', text: content });
     if (typeof choice.finish_reason === 'string') events.push({ type: 'finish', reason: choice.finish_reason });
   }
+  const dropped = isRecord(chunk.context) ? chunk.context.dropped_messages : undefined;
+  if (typeof dropped === 'number' && dropped > 0) events.push({ type: 'dropped', messages: dropped });
   if (isRecord(chunk.usage)) events.push({ type: 'usage', usage: chunk.usage as Usage });
   return events;
 }

@@ -1,9 +1,11 @@
 import { LOCALES, preferredLocale, type Locale, type Strings } from './i18n';
 
-/** Choices kept in localStorage. `null` means that the server's default applies and nothing is sent. */
+/** Choices kept in localStorage. Where nothing else is said, `null` means that the server's default applies and nothing is sent. */
 export interface SettingValues {
   locale: Locale;
   systemPrompt: string;
+  /** Rounds of a conversation that the model reads; `null`: as many as fit. */
+  rounds: number | null;
   temperature: number | null;
   topP: number | null;
   maxTokens: number | null;
@@ -12,6 +14,8 @@ export interface SettingValues {
   sidebarOpen: boolean;
 }
 
+const DEFAULT_ROUNDS = 5;
+export const MAX_ROUNDS = 1000;
 const KEY = 'inkstone.settings';
 
 function within(value: unknown, low: number, high: number): number | null {
@@ -30,6 +34,7 @@ export function parseSettings(stored: string | null, languages: readonly string[
   return {
     locale: raw.locale === 'zh' || raw.locale === 'en' ? raw.locale : preferredLocale(languages),
     systemPrompt: typeof raw.systemPrompt === 'string' ? raw.systemPrompt : '',
+    rounds: raw.rounds === null ? null : (within(raw.rounds, 1, MAX_ROUNDS) ?? DEFAULT_ROUNDS),
     temperature: within(raw.temperature, 0, 2),
     topP: within(raw.topP, 0, 1),
     maxTokens: within(raw.maxTokens, 1, 1e6),

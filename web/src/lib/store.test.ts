@@ -50,6 +50,20 @@ describe('ChatStore', () => {
     expect(store.current?.messages[1]).toMatchObject({ reasoning: 'hm', finishReason: 'stop' });
   });
 
+  it('sends five rounds, as many as chosen, or as many as fit, and keeps what was left out', async () => {
+    serve(async () => {
+      const chunk = { choices: [{ delta: { content: 'x' }, finish_reason: 'stop' }], context: { policy: 'rounds=5', dropped_messages: 4, dropped_tokens: 99 } };
+      return new Response(`data: ${JSON.stringify(chunk)}\n\ndata: [DONE]\n\n`);
+    });
+    for (const rounds of [5, 2, null]) {
+      if (rounds !== 5) settings.values.rounds = rounds;
+      await store.ask('one');
+    }
+    expect(requests.map((request) => request.context_policy)).toEqual(['rounds=5', 'rounds=2', 'window']);
+    expect(requests[2]?.messages).toHaveLength(5);
+    expect(store.current?.messages[1]?.leftOut).toBe(4);
+  });
+
   it('finds conversations again after a reload', async () => {
     await store.ask('one');
     const again = new ChatStore(db, new ServerStatus());
@@ -119,6 +133,7 @@ describe('small parts', () => {
     expect(parseSettings('{"temperature":9,"topP":0.5,"seed":"x","locale":"fr"}', ['zh-TW'])).toMatchObject({ temperature: null, topP: 0.5, seed: null, locale: 'zh' });
     expect(parseSettings('{{', ['de', 'en-GB']).locale).toBe('en');
     expect(parseSettings('null', []).sidebarOpen).toBe(true);
+    expect(['{}', '{"rounds":null}', '{"rounds":7}', '{"rounds":0}'].map((stored) => parseSettings(stored, []).rounds)).toEqual([5, null, 7, 5]);
   });
   it('follows the first language it knows', () => {
     expect(preferredLocale(['fr', 'zh-Hans-CN', 'en'])).toBe('zh');

@@ -27,7 +27,11 @@ export function toTurns(systemPrompt: string, messages: readonly Message[]): Cha
 }
 
 export function toRequest(model: string, settings: SettingValues, messages: readonly Message[]): ChatRequest {
-  const request: ChatRequest = { model, messages: toTurns(settings.systemPrompt, messages) };
+  const request: ChatRequest = {
+    model,
+    messages: toTurns(settings.systemPrompt, messages),
+    context_policy: settings.rounds === null ? 'window' : `rounds=${settings.rounds}`,
+  };
   if (settings.temperature !== null) request.temperature = settings.temperature;
   if (settings.topP !== null) request.top_p = settings.topP;
   if (settings.maxTokens !== null) request.max_tokens = settings.maxTokens;
@@ -117,6 +121,7 @@ export class Thread {
     try {
       for await (const event of streamChat(request, this.host.settings.apiKey, signal)) {
         if (event.type === 'usage') usage = event.usage;
+        else if (event.type === 'dropped') message.leftOut = event.messages;
         else if (event.type === 'finish') message.finishReason = event.reason;
         else {
           first ||= performance.now();

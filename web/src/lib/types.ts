@@ -25,6 +25,8 @@ export interface Message {
   /** How long the model thought before its answer began. */
   reasoningMs?: number;
   finishReason?: string;
+  /** Older messages that the server left out when it asked the model. */
+  leftOut?: number;
   stopped?: boolean;
   error?: AnswerError;
   stats?: AnswerStats;
