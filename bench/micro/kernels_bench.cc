@@ -160,12 +160,17 @@ class TypeBench {
 };
 
 // Attention of a 4B model at 4096 positions, one thread: GB/s of the cache for one token, GFLOP/s for a chunk of 64.
-void AttentionBench(const KernelTable& table, DType kv_type, const std::byte* data, int64_t megabytes, int repeat) {
+void AttentionBench(const KernelTable& table, KvTypes types, const std::byte* data, int64_t megabytes, int repeat) {
   constexpr int kHeads = 32, kKvHeads = 8, kHeadDim = 128, kPageTokens = 64, kPages = 64, kChunk = 64;
-  const int64_t page_bytes = kKvHeads * kPageTokens * KvVectorBytes(kv_type, kHeadDim);
-  const int64_t layers = std::max<int64_t>(megabytes * 1000000 / (2 * kPages * page_bytes), 1);
+  const int64_t k_bytes = kKvHeads * kPageTokens * KvVectorBytes(types.k, kHeadDim);
+  const int64_t v_bytes = kKvHeads * kPageTokens * KvVectorBytes(types.v, kHeadDim);
+  const int64_t layers = std::max<int64_t>(megabytes * 1000000 / (kPages * (k_bytes + v_bytes)), 1);
   std::vector<const std::byte*> pages;
-  for (int64_t p = 0; p < layers * 2 * kPages; ++p) pages.push_back(data + p * page_bytes);
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    for (const int64_t bytes : {k_bytes, v_bytes}) {
+      for (int p = 0; p < kPages; ++p, data += bytes) pages.push_back(data);
+    }
+  }
   const std::vector<float> q(static_cast<size_t>(kChunk * kHeads * kHeadDim), 0.01f);
   std::vector<float> out(q.size());
   const Memory scratch = Allocate(table.attention_scratch_bytes(kHeads / kKvHeads, kHeadDim, kPageTokens));
@@ -183,7 +188,7 @@ void AttentionBench(const KernelTable& table, DType kv_type, const std::byte* da
         op.kv_heads = kKvHeads;
         op.head_dim = kHeadDim;
         op.scale = 0.088f;
-        op.kv_type = kv_type;
+        op.types = types;
         op.page_tokens = kPageTokens;
         op.k_pages = pages.data() + layer * 2 * kPages;
         op.v_pages = op.k_pages + kPages;
@@ -191,11 +196,14 @@ void AttentionBench(const KernelTable& table, DType kv_type, const std::byte* da
       }
     });
   };
-  const double bytes = static_cast<double>(layers * 2 * kPages * page_bytes);
+  const double bytes = static_cast<double>(layers * kPages * (k_bytes + v_bytes));
   const double flop = 4.0 * kPages * kPageTokens * kChunk * kHeads * kHeadDim;
-  std::printf("attention at 4096 positions in %s, one thread: decode %.1f GB/s, prompt %.0f GFLOP/s\n",
-              std::string(Info(kv_type).name).c_str(), bytes / seconds(Phase::kDecode, 1, layers) / 1e9,
-              flop / seconds(Phase::kPrompt, kChunk, 1) / 1e9);
+  const double decode = seconds(Phase::kDecode, 1, layers);
+  std::printf(
+      "attention at 4096 positions in %-9s one thread: decode %4.1f GB/s, %6.2f M positions/s, prompt %.0f GFLOP/s\n",
+      KvTypesName(types).c_str(), bytes / decode / 1e9,
+      static_cast<double>(layers * kPages * kPageTokens) / decode / 1e6,
+      flop / seconds(Phase::kPrompt, kChunk, 1) / 1e9);
 }
 
 bool ParseTypes(const std::string& list, std::vector<DType>* types) {
@@ -269,8 +277,8 @@ int Main(int argc, char** argv) {
         eight, 100 * eight / decode, sixteen, 100 * sixteen / decode, bench.PromptGflops(1), bench.PromptGflops(n));
     std::fflush(stdout);
   }
-  for (const DType kv_type : {DType::kF16, DType::kQ8_0}) {
-    AttentionBench(**table, kv_type, data.get(), options.megabytes, options.repeat);
+  for (const char* types : {"F16", "Q8_0", "Q4_0", "Q8_0/Q4_0", "Q4_0/Q8_0"}) {
+    AttentionBench(**table, *KvTypesFromName(types), data.get(), options.megabytes, options.repeat);
   }
   return 0;
 }

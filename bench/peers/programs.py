@@ -27,7 +27,7 @@ def common_options(o):
 
 def inkstone(model, o):
     """Beside the measurements: read_gbs, read_limit_gbs, target, and arithmetic_limit_tflops where Inkstone reports it."""
-    kv = ["--kv-type", o.kv] if o.kv else []
+    kv = ["--kv-type", o.kv or "f16"]  # what the others have unless told otherwise
     return json.loads(call(INKSTONE, "bench", model, *common_options(o), *kv, "--json"))
 
 

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/dtype.h"
+#include "core/kv_vector.h"
 #include "core/status.h"
 #include "core/thread_binding.h"
 #include "kernels/kernels.h"
@@ -68,11 +69,11 @@ struct RopeAngles {
 
 // Where one sequence's keys and values of one layer live.
 struct KvPages {
-  DType type = DType::kF16;
+  KvTypes types = {};
   int page_tokens = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  std::span<std::byte* const> k;  // one pointer per page: (kv_heads, page_tokens, head_dim)
+  std::span<std::byte* const> k;  // one pointer per page: (kv_heads, page_tokens) vectors (core/kv_vector.h)
   std::span<std::byte* const> v;
 };
 
@@ -118,10 +119,11 @@ class Backend {
   virtual void MatMul(Rows x, StepShape shape, std::span<const MatMulTarget> targets) = 0;
   // Per head of each row: RMSNorm with `norm` (head_dim) unless null, then rotation. x.cols = heads * head_dim.
   virtual void NormRope(Rows x, int head_dim, const float* norm, float eps, const RopeAngles& angles) = 0;
-  // Writes the sequences' new keys and values ((rows, kv_heads * head_dim) each) to their pages.
+  // Writes the sequences' new keys and values ((rows, kv_heads * head_dim) each) to their pages. k holds nothing of use
+  // afterwards: keys that are stored rotated are rotated in place.
   virtual void StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences) = 0;
-  // out = causal attention of each sequence's rows over its pages, the new rows included.
-  // exact: as in AttentionOp.
+  // out = causal attention of each sequence's rows over its pages, the new rows included. q holds nothing of use
+  // afterwards: it is rotated in place like the keys. exact: as in AttentionOp.
   virtual void Attention(Rows q, int heads, float scale, bool exact, std::span<const SequenceRows> sequences,
                          Rows out) = 0;
   virtual void SiluMul(Rows gate, Rows up, Rows out) = 0;

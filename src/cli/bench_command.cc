@@ -40,7 +40,7 @@ void Declare(CLI::App* command, BenchOptions* o) {
   command->add_option("--chunk", o->run.chunk, "Prompt tokens per step")
       ->capture_default_str()
       ->check(CLI::Range(1, 8192));
-  AddKvTypeOption(command, &o->run.kv_type);
+  AddKvTypeOption(command, &o->run.kv_types, kDefaultKv);
   command->add_flag("--profile", o->run.profile, "Show where the time goes, operation by operation");
   AddLoadOptions(command, &o->load);
   command->footer(
@@ -70,7 +70,11 @@ void PrintJson(const BenchResult& r, const BenchOptions& o) {
       .Field("rss_bytes", r.rss_bytes);
   json.Field("load_ms", r.load_ms).Field("read_gbs", r.read_gbs).Field("read_limit_gbs", r.read_limit_gbs);
   json.Field("arithmetic_limit_tflops", r.arithmetic_limit_tflops);
-  json.Field("batch", o.run.batch).Field("target", r.target).Field("threads", r.threads).Field("pinned", r.pinned);
+  json.Field("batch", o.run.batch)
+      .Field("kv_type", KvTypesName(r.kv_types))
+      .Field("target", r.target)
+      .Field("threads", r.threads)
+      .Field("pinned", r.pinned);
   if (o.run.profile) {
     AddCosts(&json, "prefill_profile", r.prefill_costs);
     AddCosts(&json, "decode_profile", r.decode_costs);

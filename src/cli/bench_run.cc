@@ -25,7 +25,9 @@ double Median(std::vector<double> values) {
 class Bench {
  public:
   static Result<Bench> Create(LoadedModel& loaded, const BenchSettings& settings, int64_t context) {
-    INK_ASSIGN_OR_RETURN(const KvLayout layout, loaded.model->config().KvLayoutFor(settings.kv_type));
+    const ModelConfig& config = loaded.model->config();
+    INK_ASSIGN_OR_RETURN(const KvLayout layout,
+                         config.KvLayoutFor(settings.kv_types.value_or(config.DefaultKvTypes())));
     INK_ASSIGN_OR_RETURN(PagePool pool,
                          PagePool::Create(*loaded.backend, layout, settings.batch * layout.PagesFor(context)));
     Bench bench(*loaded.model, std::move(pool), settings);
@@ -53,6 +55,8 @@ class Bench {
     for (size_t i = 0; i < tables_.size(); ++i) INK_RETURN_IF_ERROR(Prefill(i, 0, depth).status());
     return Status::Ok();
   }
+
+  KvTypes kv_types() const { return pool_->layout().types; }
 
   // Seconds in which every sequence generates `count` tokens from `position` on.
   Result<double> Decode(int64_t position, int64_t count) {
@@ -121,6 +125,7 @@ Result<BenchResult> RunBench(const BenchSettings& s) {
   INK_ASSIGN_OR_RETURN(LoadedModel loaded, LoadModel(s.path, *runtime, limits));
   INK_ASSIGN_OR_RETURN(Bench bench, Bench::Create(loaded, s, limits.max_context));
   r.target = loaded.backend->name();
+  r.kv_types = bench.kv_types();
   r.load_ms = Seconds(start) * 1000;
   r.threads = runtime->threads().size();
   r.pinned = runtime->threads().pinned();

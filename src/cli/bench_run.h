@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "backends/profiling_backend.h"
@@ -23,11 +24,12 @@ struct BenchSettings {
   int64_t chunk = 512;    // prompt tokens per step
   int repeat = 3;
   bool profile = false;
-  DType kv_type = DType::kF16;
+  std::optional<KvTypes> kv_types = {};  // unset: the model's DefaultKvTypes
 };
 
 struct BenchResult {
   std::string target;  // "cpu/amx"
+  KvTypes kv_types = {};
   int threads = 0;
   bool pinned = false;     // each thread on a core of its own
   double prefill_tps = 0;  // medians

@@ -13,6 +13,13 @@ std::string CheckTarget(const std::string& name) {
   return status.ok() ? "" : status.message();
 }
 
+std::string CheckKvTypes(const std::string& name) {
+  return KvTypesFromName(name) ? ""
+                               : "expected f32, f16, q8_0 or q4_0, or two of them for keys and values as in "
+                                 "q8_0/q4_0, found '" +
+                                     name + "'";
+}
+
 }  // namespace
 
 void AddCommonOptions(CLI::App* command, CommonOptions* options, bool with_model) {
@@ -43,13 +50,15 @@ void AddComputeOptions(CLI::App* command, ComputeOptions* options, bool with_mod
       ->check(CLI::IsMember({"auto", "on", "off"}));
 }
 
-void AddKvTypeOption(CLI::App* command, DType* type) {
+void AddKvTypeOption(CLI::App* command, std::optional<KvTypes>* types, const char* otherwise) {
   command
       ->add_option_function<std::string>(
-          "--kv-type", [type](const std::string& name) { *type = *DTypeFromName(name); },
-          "Type of the KV cache: f16, f32, or q8_0, which takes 0.56 of f16's memory")
-      ->default_str("f16")
-      ->transform(CLI::IsMember({"F16", "F32", "Q8_0"}, CLI::ignore_case));
+          "--kv-type", [types](const std::string& name) { *types = KvTypesFromName(name); },
+          "Type of the KV cache: f32, f16, q8_0 (0.56 of f16's memory) or q4_0 (0.28); keys and values may differ: "
+          "q8_0/q4_0")
+      ->type_name("TYPE[/TYPE]")
+      ->default_str(otherwise)
+      ->check(CheckKvTypes);
 }
 
 }  // namespace inkstone

@@ -4,10 +4,12 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/cpu_topology.h"
 #include "core/dtype.h"
+#include "core/kv_vector.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -25,8 +27,10 @@ struct ComputeOptions : CommonOptions {
   Pinning pinning = Pinning::kAuto;
 };
 
-// Adds --kv-type.
-void AddKvTypeOption(CLI::App* command, DType* type);
+// Of --kv-type for the commands that serve: ModelConfig::DefaultKvTypes.
+inline constexpr char kDefaultKv[] = "q8_0, or f16 where heads do not allow it";
+// Adds --kv-type; *types stays as it is when that is not given, which help calls `otherwise`.
+void AddKvTypeOption(CLI::App* command, std::optional<KvTypes>* types, const char* otherwise);
 
 // Set by the subcommand that was given; main runs it.
 using CommandBody = std::function<Status()>;

@@ -31,7 +31,7 @@ struct EvalOptions : ComputeOptions {
   int64_t windows = 0;
   std::string reference_cpu;
   bool decode = false;
-  DType kv_type = DType::kF16;
+  std::optional<KvTypes> kv_types = {};  // unset: F16
 
   bool HasReference() const { return !reference.empty() || !reference_logits.empty(); }
 };
@@ -75,7 +75,7 @@ void Declare(CLI::App* command, EvalOptions* o) {
   command->add_option("--windows", o->windows, "Score only the first N windows of each text; 0: all")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber);
-  AddKvTypeOption(command, &o->kv_type);
+  AddKvTypeOption(command, &o->kv_types, "f16");
   command->add_flag("--decode", o->decode, "Compute the model as generated tokens are, not as a prompt");
   command->footer(kExamples);
   command->parse_complete_callback([o] {
@@ -119,8 +119,9 @@ class Evaluator {
   Result<EvalResults> Run() {
     EvalResults results;
     results.texts = o_.texts;
+    results.kv_types = o_.kv_types.value_or(KvTypes{DType::kF16, DType::kF16});
     EvaluateOptions options;
-    options.kv_type = o_.kv_type;
+    options.kv_types = results.kv_types;
     options.phase = o_.decode ? Phase::kDecode : Phase::kPrompt;
     LoadedModel beside;
     std::optional<ReferenceLogits> logits;

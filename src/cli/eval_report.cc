@@ -72,6 +72,7 @@ void AddFacts(const CheckpointFacts& facts, JsonWriter* json) {
 void AddModel(const EvalResults& results, const ModelResult& result, JsonWriter* json) {
   json->BeginObject();
   AddFacts(result.model, json);
+  json->Field("kv_type", KvTypesName(results.kv_types));
   AddEvaluation(result.report.all, json);
   json->Key("texts").BeginArray();
   for (size_t i = 0; i < results.texts.size(); ++i) {

@@ -19,6 +19,7 @@ struct EvalResults {
   std::vector<std::string> texts;            // names
   std::optional<CheckpointFacts> reference;  // known where there is a divergence
   std::vector<ModelResult> models;           // at least one
+  KvTypes kv_types = {};                     // of the models; a reference has F16
 };
 
 // One object: the model's numbers, and under "texts" those of each text.

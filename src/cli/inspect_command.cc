@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <optional>
 
 #include "cli/command.h"
 #include "cli/model_path.h"
@@ -16,6 +17,7 @@ namespace {
 struct InspectOptions : CommonOptions {
   int64_t context = 8192;
   bool tensors = false;
+  std::optional<KvTypes> kv_types = {};
 };
 
 void Declare(CLI::App* command, InspectOptions* o) {
@@ -23,6 +25,7 @@ void Declare(CLI::App* command, InspectOptions* o) {
   command->add_option("--context", o->context, "Tokens to compute the KV cache for")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 24));
+  AddKvTypeOption(command, &o->kv_types, kDefaultKv);
   command->add_flag("--tensors", o->tensors, "List every tensor");
   command->footer("Example:\n  inkstone inspect qwen3-4b.gguf --tensors");
 }
@@ -81,15 +84,16 @@ Summary Summarize(const Checkpoint& checkpoint) {
   return s;
 }
 
-// 0 when the cache cannot have the type.
-uint64_t KvBytes(const ModelConfig& config, DType type, int64_t context) {
-  const auto layout = config.KvLayoutFor(type);
+// 0 when the cache cannot have the types.
+uint64_t KvBytes(const ModelConfig& config, KvTypes types, int64_t context) {
+  const auto layout = config.KvLayoutFor(types);
   return layout.ok() ? layout->page_bytes() * static_cast<uint64_t>(layout->PagesFor(context)) : 0;
 }
 
 void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const SensitivityTable& sensitivity,
                const InspectOptions& o) {
   const Summary s = Summarize(checkpoint);
+  const KvTypes kv_types = o.kv_types.value_or(config.DefaultKvTypes());
   JsonWriter json;
   json.BeginObject()
       .Field("path", checkpoint.path())
@@ -101,8 +105,11 @@ void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const Se
       .Field("hidden", config.hidden);
   json.Field("intermediate", config.intermediate).Field("heads", config.heads).Field("kv_heads", config.kv_heads);
   json.Field("head_dim", config.head_dim).Field("vocabulary", config.vocab).Field("trained_context", config.context);
-  json.Field("context", o.context).Field("kv_bytes_f16", KvBytes(config, DType::kF16, o.context));
-  json.Field("kv_bytes_q8_0", KvBytes(config, DType::kQ8_0, o.context));
+  json.Field("context", o.context).Field("kv_type", KvTypesName(kv_types));
+  json.Field("kv_bytes", KvBytes(config, kv_types, o.context));
+  for (const char* name : {"f16", "q8_0", "q4_0"}) {
+    json.Field(std::string("kv_bytes_") + name, KvBytes(config, *KvTypesFromName(name), o.context));
+  }
   json.Key("types").BeginObject();
   for (const auto& [name, total] : s.types) {
     json.Key(name)
@@ -129,6 +136,7 @@ void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const Se
 void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const SensitivityTable& sensitivity,
                const InspectOptions& o) {
   const Summary s = Summarize(checkpoint);
+  const KvTypes kv_types = o.kv_types.value_or(config.DefaultKvTypes());
   std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n", checkpoint.path().c_str(),
               config.architecture.c_str(), static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
               8.0 * static_cast<double>(s.bytes) / static_cast<double>(s.parameters));
@@ -142,10 +150,10 @@ void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const Se
     std::printf("%-8s %8lld %10s\n", std::string(name).c_str(), static_cast<long long>(total.tensors),
                 FormatBytes(total.bytes).c_str());
   }
-  std::printf("\nwith %lld tokens of context: weights %s + KV cache %s (F16) = %s, and about 0.2 GB to run\n\n",
-              static_cast<long long>(o.context), FormatBytes(s.bytes).c_str(),
-              FormatBytes(KvBytes(config, DType::kF16, o.context)).c_str(),
-              FormatBytes(s.bytes + KvBytes(config, DType::kF16, o.context)).c_str());
+  const uint64_t kv_bytes = KvBytes(config, kv_types, o.context);
+  std::printf("\nwith %lld tokens of context: weights %s + KV cache %s (%s) = %s, and about 0.2 GB to run\n\n",
+              static_cast<long long>(o.context), FormatBytes(s.bytes).c_str(), FormatBytes(kv_bytes).c_str(),
+              KvTypesName(kv_types).c_str(), FormatBytes(s.bytes + kv_bytes).c_str());
   for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
     std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
   }
@@ -162,6 +170,7 @@ Status Run(const InspectOptions& o) {
   INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
   INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(checkpoint));
+  INK_RETURN_IF_ERROR(config.KvLayoutFor(o.kv_types.value_or(config.DefaultKvTypes())).status());
   INK_ASSIGN_OR_RETURN(const SensitivityTable sensitivity, ReadSensitivity(checkpoint.metadata()));
   o.json ? PrintJson(checkpoint, config, sensitivity, o) : PrintText(checkpoint, config, sensitivity, o);
   return Status::Ok();

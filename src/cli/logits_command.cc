@@ -43,7 +43,7 @@ Status Run(const LogitsOptions& o) {
   INK_ASSIGN_OR_RETURN(const LoadedModel loaded, LoadModel(path, *runtime, limits));
   const int64_t vocab = loaded.model->config().vocab;
   // Keys and values stay in f32: this command shows the arithmetic, not the cache's rounding.
-  INK_ASSIGN_OR_RETURN(const KvLayout layout, loaded.model->config().KvLayoutFor(DType::kF32));
+  INK_ASSIGN_OR_RETURN(const KvLayout layout, loaded.model->config().KvLayoutFor({DType::kF32, DType::kF32}));
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*loaded.backend, layout, layout.PagesFor(count)));
   PageTable table(&pool);
   INK_RETURN_IF_ERROR(table.Reserve(count));

@@ -14,20 +14,16 @@ namespace {
 
 using Kind = ContextPolicy::Kind;
 
-// A cache in q8_0 takes 0.56 of f16's memory, reads faster, and costs next to nothing (docs/PERFORMANCE.md).
 constexpr std::array<Profile, 3> kProfiles = {{
     {"single",
      "one person, smallest memory",
-     {.sequences = 1, .queue = 4, .kv_type = DType::kQ8_0, .prompt_chunk = 256, .context_policy = {Kind::kWindow, 0}}},
-    {"multi",
-     "several users, throughput",
-     {.sequences = 16, .queue = 256, .kv_type = DType::kQ8_0, .prompt_chunk = 512}},
+     {.sequences = 1, .queue = 4, .prompt_chunk = 256, .context_policy = {Kind::kWindow, 0}}},
+    {"multi", "several users, throughput", {.sequences = 16, .queue = 256, .prompt_chunk = 512}},
     {"longdoc",
      "one long document: as much context as fits, read in chunks, the oldest rounds dropped when it is full",
      {.sequences = 1,
       .queue = 8,
       .context = kLongestContext,
-      .kv_type = DType::kQ8_0,
       .prompt_chunk = 512,
       .context_policy = {Kind::kWindow, 0}}},
 }};
@@ -36,17 +32,12 @@ void Apply(const ServingSettings& s, ServeOptions* o) {
   o->sequences = s.sequences;
   o->queue = s.queue;
   o->context = s.context;
-  o->kv_type = s.kv_type;
+  o->kv_types = s.kv_types;
   o->prompt_chunk = s.prompt_chunk;
   o->context_policy = s.context_policy;
 }
 
-std::string KvTypeText(DType type) {
-  std::string text(Info(type).name);
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
-}
+std::string KvText(const ServingSettings& s) { return s.kv_types ? KvTypesName(*s.kv_types) : "auto"; }
 
 std::string NamesOfProfiles() {
   std::string names;
@@ -68,11 +59,12 @@ std::string DescribeProfiles(std::string_view name, bool json) {
     const std::string context = ContextText(s.context);
     writer.BeginObject().Field("name", profile.name).Field("purpose", profile.purpose);
     writer.Field("sequences", s.sequences).Field("queue", s.queue).Field("context", context);
-    writer.Field("kv_type", KvTypeText(s.kv_type)).Field("prompt_chunk", s.prompt_chunk);
+    writer.Field("kv_type", KvText(s)).Field("prompt_chunk", s.prompt_chunk);
     writer.Field("context_policy", s.context_policy.Name()).EndObject();
     text.append(profile.name).append(": ").append(profile.purpose).append("\n  --sequences ");
     text.append(std::to_string(s.sequences)).append(" --queue ").append(std::to_string(s.queue));
-    text.append(" --context ").append(context).append(" --kv-type ").append(KvTypeText(s.kv_type));
+    text.append(" --context ").append(context);
+    if (s.kv_types) text.append(" --kv-type ").append(KvText(s));
     text.append(" --prompt-chunk ").append(std::to_string(s.prompt_chunk));
     text.append(" --context-policy ").append(s.context_policy.Name()).append("\n");
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,11 +15,11 @@ namespace inkstone {
 
 // What a profile sets; the defaults are those of a server without one.
 struct ServingSettings {
-  int sequences = 8;    // answers generated at once
-  int queue = 64;       // requests that may wait
-  int64_t context = 0;  // as MemoryWishes has it
-  DType kv_type = DType::kF16;
-  int64_t prompt_chunk = 512;  // prompt tokens in one step
+  int sequences = 8;                     // answers generated at once
+  int queue = 64;                        // requests that may wait
+  int64_t context = 0;                   // as MemoryWishes has it
+  std::optional<KvTypes> kv_types = {};  // unset: the model's default
+  int64_t prompt_chunk = 512;            // prompt tokens in one step
   ContextPolicy context_policy = {};
 
   bool operator==(const ServingSettings&) const = default;
@@ -31,7 +32,7 @@ struct Profile {
 };
 std::span<const Profile> Profiles();
 
-struct ServeOptions : SessionCommandOptions {  // its context and kv_type are settings too
+struct ServeOptions : SessionCommandOptions {  // its context and kv_types are settings too
   std::string host = "127.0.0.1";
   uint16_t port = 8080;
   int sequences = ServingSettings{}.sequences;
@@ -45,7 +46,7 @@ struct ServeOptions : SessionCommandOptions {  // its context and kv_type are se
   std::string cache_folder;
   std::string cache_size = "4GB";
 
-  ServingSettings settings() const { return {sequences, queue, context, kv_type, prompt_chunk, context_policy}; }
+  ServingSettings settings() const { return {sequences, queue, context, kv_types, prompt_chunk, context_policy}; }
 };
 
 // An option beats the profile wherever it stands on the command line. --print-profile prints and throws CLI::Success.

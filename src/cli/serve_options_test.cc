@@ -20,7 +20,8 @@ ServeOptions Parse(const std::string& words) {
   ServeOptions options;
   DeclareServeOptions(app.add_subcommand("serve"), &options);
   std::istringstream split("serve " + words);
-  std::vector<std::string> arguments{std::istream_iterator<std::string>(split), {}};
+  std::vector<std::string> arguments;
+  for (std::string word; split >> word;) arguments.push_back(word);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants it
   app.parse(arguments);
   return options;
@@ -51,11 +52,12 @@ TEST(ServeOptions, AnOptionBeatsTheProfileWhereverItStands) {
                             "--prompt-chunk 64 --context-policy rounds=7",
                             "--queue 3 --sequences 2 --context 4096 --kv-type f16 --prompt-chunk 64 "
                             "--context-policy rounds=7 model.gguf --profile longdoc"}) {
-    const ServingSettings expected{2, 3, 4096, DType::kF16, 64, {ContextPolicy::Kind::kRounds, 7}};
+    const ServingSettings expected{
+        2, 3, 4096, KvTypes{DType::kF16, DType::kF16}, 64, {ContextPolicy::Kind::kRounds, 7}};
     EXPECT_EQ(Parse(words).settings(), expected) << words;
   }
   ServingSettings one = SettingsOf("multi");
-  one.kv_type = DType::kF16;
+  one.kv_types = KvTypes{DType::kF16, DType::kF16};
   EXPECT_EQ(Parse("--kv-type f16 model.gguf --profile multi").settings(), one);
 }
 

@@ -37,7 +37,7 @@ void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
       ->add_option("--memory", options->memory,
                    "Memory that the program may take, such as 5GB; default: what is available")
       ->check(IsBytes);
-  AddKvTypeOption(command, &options->kv_type);
+  AddKvTypeOption(command, &options->kv_types, kDefaultKv);
 }
 
 void AddContextPolicyOption(CLI::App* command, const std::string& otherwise,
@@ -64,7 +64,7 @@ Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
   options.cpu = o.cpu;
   options.pinning = o.pinning;
   options.context = o.context;
-  options.kv_type = o.kv_type;
+  options.kv_types = o.kv_types;
   if (!o.memory.empty()) {
     INK_ASSIGN_OR_RETURN(options.memory_limit, ParseBytes(o.memory));
   }

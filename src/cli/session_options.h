@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "cli/command.h"
@@ -13,7 +14,7 @@ namespace inkstone {
 struct SessionCommandOptions : ComputeOptions {
   int64_t context = 0;  // as MemoryWishes has it
   std::string memory;
-  DType kv_type = DType::kF16;
+  std::optional<KvTypes> kv_types = {};
 };
 
 void AddSessionOptions(CLI::App* command, SessionCommandOptions* options);

@@ -11,11 +11,13 @@
 namespace inkstone {
 namespace {
 
+constexpr KvTypes kReferenceKv{DType::kF16, DType::kF16};
+
 // A model with a cache of its own for one window, and the logits of one chunk.
 class WindowRunner {
  public:
-  static Result<WindowRunner> Create(LoadedModel& model, int64_t window, DType kv_type, Phase phase) {
-    INK_ASSIGN_OR_RETURN(const KvLayout layout, model.model->config().KvLayoutFor(kv_type));
+  static Result<WindowRunner> Create(LoadedModel& model, int64_t window, KvTypes kv_types, Phase phase) {
+    INK_ASSIGN_OR_RETURN(const KvLayout layout, model.model->config().KvLayoutFor(kv_types));
     INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*model.backend, layout, layout.PagesFor(window)));
     return WindowRunner(model.model.get(), std::move(pool), phase, std::min(kEvaluateRows, window - 1));
   }
@@ -77,11 +79,12 @@ class Scorer {
  public:
   static Result<Scorer> Create(const EvaluationWindows& windows, LoadedModel& model, Runtime& runtime,
                                const EvaluateOptions& options) {
-    INK_ASSIGN_OR_RETURN(auto runner, WindowRunner::Create(model, windows.window(), options.kv_type, options.phase));
+    INK_ASSIGN_OR_RETURN(auto runner, WindowRunner::Create(model, windows.window(), options.kv_types, options.phase));
     Scorer scorer(std::move(runner), &runtime);
     int64_t vocab = scorer.runner_.vocab();
     if (auto* const* reference = std::get_if<LoadedModel*>(&options.reference)) {
-      INK_ASSIGN_OR_RETURN(auto made, WindowRunner::Create(**reference, windows.window(), DType::kF16, Phase::kPrompt));
+      INK_ASSIGN_OR_RETURN(auto made,
+                           WindowRunner::Create(**reference, windows.window(), kReferenceKv, Phase::kPrompt));
       vocab = made.vocab();
       scorer.reference_.emplace(std::move(made));
     } else if (const auto* file = std::get_if<const ReferenceLogits*>(&options.reference)) {
@@ -186,7 +189,7 @@ Result<EvaluationReport> Evaluate(const EvaluationWindows& windows, LoadedModel&
 Status RecordReference(const EvaluationWindows& windows, LoadedModel& model, Runtime& runtime, ReferenceLogits* logits,
                        EvaluateProgress progress) {
   INK_RETURN_IF_ERROR(CheckTokens(windows, model.model->config().vocab));
-  INK_ASSIGN_OR_RETURN(auto runner, WindowRunner::Create(model, windows.window(), DType::kF16, Phase::kPrompt));
+  INK_ASSIGN_OR_RETURN(auto runner, WindowRunner::Create(model, windows.window(), kReferenceKv, Phase::kPrompt));
   const int64_t vocab = runner.vocab();
   auto scratch = ScratchForAll(runtime.threads(), vocab);
   const ThreadBinding binding = runtime.threads().BindCaller();

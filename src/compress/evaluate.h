@@ -22,7 +22,7 @@ ModelLimits EvaluateLimits(int64_t window);
 using Reference = std::variant<std::monostate, LoadedModel*, const ReferenceLogits*>;
 
 struct EvaluateOptions {
-  DType kv_type = DType::kF16;   // of the model; a reference always has F16
+  KvTypes kv_types = {};         // of the model; a reference always has F16
   Phase phase = Phase::kPrompt;  // whose kernels compute the model; a reference is always computed as a prompt
   Reference reference;
 };

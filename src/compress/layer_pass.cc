@@ -24,7 +24,7 @@ Result<std::unique_ptr<LayerPass>> LayerPass::Create(const Checkpoint& checkpoin
   limits.max_logit_rows = std::min(kLogitRows, max_window);
   limits.max_sequences = kStepRows / kLeastWindow;
   INK_ASSIGN_OR_RETURN(pass->model_, Model::Load(checkpoint, *pass->backend_, limits));
-  INK_ASSIGN_OR_RETURN(const KvLayout layout, pass->config().KvLayoutFor(DType::kF16));
+  INK_ASSIGN_OR_RETURN(const KvLayout layout, pass->config().KvLayoutFor({DType::kF16, DType::kF16}));
   // Windows of a step start on pages of their own.
   const int64_t pages = layout.PagesFor(limits.max_step_rows) + limits.max_sequences;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*pass->backend_, layout, pages));

@@ -233,7 +233,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Bac
                                                const Tokenizer& tokenizer, const EngineOptions& options,
                                                std::unique_ptr<PageStore> store) {
   INK_RETURN_IF_ERROR(CheckOptions(options, *model, tokenizer));
-  INK_ASSIGN_OR_RETURN(KvLayout layout, model->config().KvLayoutFor(options.kv_type));
+  INK_ASSIGN_OR_RETURN(KvLayout layout, model->config().KvLayoutFor(options.kv_types));
   layout.page_tokens = model->limits().page_tokens;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
   INK_ASSIGN_OR_RETURN(PrefillJob job, PrefillJob::Create(*model, backend, options.prompt_chunk));

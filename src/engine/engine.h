@@ -24,7 +24,7 @@ enum class PrefixReuse : uint8_t {
 struct EngineOptions {
   int64_t context = 8192;    // tokens that one sequence may hold, prompt and answer
   int64_t kv_tokens = 8192;  // tokens that all running sequences may hold together
-  DType kv_type = DType::kF16;
+  KvTypes kv_types = {};
   int max_sequences = 8;       // running at once
   int max_queue = 64;          // waiting; one more is refused
   int64_t prompt_chunk = 512;  // prompt tokens in one step

@@ -94,7 +94,7 @@ class Gate {
 class EngineTest : public ::testing::Test {
  protected:
   std::unique_ptr<Engine> MakeEngine(EngineOptions options, FakeModel::Behaviour behaviour = {}) {
-    options.kv_type = DType::kF32;
+    options.kv_types = {DType::kF32, DType::kF32};
     ModelLimits limits;
     limits.max_step_rows = 512;
     limits.max_logit_rows = 16;
@@ -444,7 +444,7 @@ TEST_F(EngineTest, WrongRequestsAreRefusedWithTheirNumbers) {
 
 TEST_F(EngineTest, WrongOptionsAreRefused) {
   const auto refuses = [&](EngineOptions options) {
-    options.kv_type = DType::kF32;
+    options.kv_types = {DType::kF32, DType::kF32};
     const auto engine = Engine::Create(
         std::make_unique<FakeModel>(ModelLimits{.max_step_rows = 64, .max_sequences = 4}, FakeModel::Behaviour()),
         *backend_, *tokenizer_, options);

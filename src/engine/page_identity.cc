@@ -35,7 +35,7 @@ std::string PageIdentity(const Checkpoint& checkpoint, const ModelConfig& config
       << ' ' << config.hidden << ' ' << config.intermediate << ' ' << config.heads << ' ' << config.kv_heads << ' '
       << config.head_dim << ' ' << config.vocab << ' ' << config.rms_eps;
   WriteRope(out, config.rope);
-  out << "\ncache " << Info(layout.type).name << ' ' << layout.page_tokens << ' ' << layout.page_bytes();
+  out << "\ncache " << KvTypesName(layout.types) << ' ' << layout.page_tokens << ' ' << layout.page_bytes();
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     out << '\n' << tensor.name << ' ' << Info(tensor.dtype).name;
     for (const int64_t n : tensor.shape) out << ' ' << n;

@@ -112,7 +112,7 @@ Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, cons
   fitted.limits.max_sequences = options.max_sequences;
   fitted.limits.max_logit_rows = options.max_sequences;
   fitted.limits.max_context = config.context;
-  INK_ASSIGN_OR_RETURN(facts.kv, config.KvLayoutFor(options.kv_type));
+  INK_ASSIGN_OR_RETURN(facts.kv, config.KvLayoutFor(options.kv_types.value_or(config.DefaultKvTypes())));
   facts.kv.page_tokens = fitted.limits.page_tokens;
   facts.trained_context = config.context;
   facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits) +
@@ -130,7 +130,7 @@ Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, cons
 Result<std::unique_ptr<PageStore>> OpenStore(const Checkpoint& checkpoint, const ModelConfig& config,
                                              const Backend& backend, const SessionOptions& options) {
   if (options.cache_folder.empty()) return std::unique_ptr<PageStore>();
-  INK_ASSIGN_OR_RETURN(KvLayout layout, config.KvLayoutFor(options.kv_type));
+  INK_ASSIGN_OR_RETURN(KvLayout layout, config.KvLayoutFor(options.kv_types.value_or(config.DefaultKvTypes())));
   layout.page_tokens = ModelLimits().page_tokens;
   return PageStore::Open({options.cache_folder, options.cache_bytes,
                           PageIdentity(checkpoint, config, layout, backend.name()), layout.page_bytes()});
@@ -174,7 +174,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   EngineOptions engine;
   engine.context = fitted.plan.context;
   engine.kv_tokens = fitted.plan.kv_tokens;
-  engine.kv_type = options.kv_type;
+  engine.kv_types = fitted.plan.kv_types;
   engine.prefix = options.prefix;
   engine.max_sequences = options.max_sequences;
   engine.max_queue = options.max_queue;

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ struct SessionOptions {
   int max_sequences = 8;
   int max_queue = 64;
   int64_t prompt_chunk = 512;  // prompt tokens in one step, at least max_sequences
-  DType kv_type = DType::kF16;
+  std::optional<KvTypes> kv_types = {};  // unset: the model's DefaultKvTypes
   PrefixReuse prefix = PrefixReuse::kAll;
   std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere
   uint64_t cache_bytes = 4'000'000'000;  // of it at most

@@ -163,13 +163,18 @@ TEST(Session, RefusesWrongOptions) {
   EXPECT_EQ(Session::Open({.model = kModel, .max_sequences = 0}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .max_sequences = 8, .prompt_chunk = 7}).status().code(),
             StatusCode::kInvalidArgument);
-  EXPECT_EQ(Session::Open({.model = kModel, .kv_type = DType::kQ4_0}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(Session::Open({.model = kModel, .kv_types = KvTypes{DType::kQ8_0, DType::kQ4_1}}).status().code(),
+            StatusCode::kInvalidArgument);
 }
 
-TEST(Session, PlansTheCacheInItsType) {
-  const auto q8 = Session::Open({.model = kModel, .context = 256, .kv_type = DType::kQ8_0});
+TEST(Session, PlansTheCacheInItsTypes) {
+  const auto q8 = Session::Open({.model = kModel, .context = 256});  // the default
   ASSERT_TRUE(q8.ok()) << q8.status().message();
-  EXPECT_THAT((*q8)->info().memory_report, ::testing::HasSubstr("2048 tokens in Q8_0        3.54 MB"));
+  EXPECT_EQ((*q8)->engine().options().kv_types, (KvTypes{DType::kQ8_0, DType::kQ8_0}));
+  EXPECT_THAT((*q8)->info().memory_report, ::testing::HasSubstr("2048 tokens in Q8_0              3.54 MB"));
+  const auto mixed = Session::Open({.model = kModel, .context = 256, .kv_types = KvTypes{DType::kQ8_0, DType::kQ4_0}});
+  ASSERT_TRUE(mixed.ok()) << mixed.status().message();
+  EXPECT_THAT((*mixed)->info().memory_report, ::testing::HasSubstr("2048 tokens in Q8_0/Q4_0         2.65 MB"));
 }
 
 TEST(DefaultSampling, ComesFromTheFileOrFromTheFamily) {

@@ -17,6 +17,8 @@ namespace {
 using kernel_test::Buffer;
 using kernel_test::RandomFloats;
 
+constexpr DType kKvTypes[] = {DType::kF32, DType::kF16, DType::kQ8_0, DType::kQ4_0};
+
 const KernelTable& Reference() { return *AvailableKernels(DetectCpuFeatures()).front(); }
 
 struct Shape {
@@ -26,30 +28,38 @@ struct Shape {
   int page_tokens = 16;
   int64_t context = 5;  // positions in all, the query tokens being the last
   int64_t tokens = 1;
-  DType kv_type = DType::kF16;
+  KvTypes types = {};
 };
 
 // A sequence's keys, values and queries. Positions beyond the context hold NaN, which must never be seen.
 struct Sequence {
-  Sequence(const Shape& s, unsigned seed) : shape(s), q(RandomFloats(s.tokens * s.heads * s.head_dim, seed)) {
+  // change(values, head_dim), if any, alters each page's random values.
+  using Change = void (*)(std::vector<float>* values, int head_dim);
+  Sequence(const Shape& s, unsigned seed, Change change = nullptr)
+      : shape(s), q(RandomFloats(s.tokens * s.heads * s.head_dim, seed)) {
     const int64_t pages = (s.context + s.page_tokens - 1) / s.page_tokens;
     const int64_t page_elements = static_cast<int64_t>(s.kv_heads) * s.page_tokens * s.head_dim;
+    const auto fill = [&](int64_t page, unsigned its_seed, DType type, std::vector<Buffer>* out) {
+      auto values = RandomFloats(page_elements, its_seed + static_cast<unsigned>(page));
+      if (change != nullptr) change(&values, s.head_dim);
+      Fill(page, values, type, out);
+    };
     for (int64_t p = 0; p < pages; ++p) {
-      Fill(p, RandomFloats(page_elements, seed + 10 + static_cast<unsigned>(p)), &k);
-      Fill(p, RandomFloats(page_elements, seed + 90 + static_cast<unsigned>(p)), &v);
+      fill(p, seed + 10, s.types.k, &k);
+      fill(p, seed + 90, s.types.v, &v);
     }
     for (const Buffer& b : k) k_pages.push_back(b.get());
     for (const Buffer& b : v) v_pages.push_back(b.get());
   }
 
-  void Fill(int64_t page, const std::vector<float>& values, std::vector<Buffer>* pages) {
-    const auto vector_bytes = static_cast<size_t>(KvVectorBytes(shape.kv_type, shape.head_dim));
+  void Fill(int64_t page, const std::vector<float>& values, DType type, std::vector<Buffer>* pages) {
+    const auto vector_bytes = static_cast<size_t>(KvVectorBytes(type, shape.head_dim));
     const int64_t vectors = static_cast<int64_t>(values.size()) / shape.head_dim;
     pages->emplace_back(static_cast<size_t>(vectors) * vector_bytes);
     for (int64_t i = 0; i < vectors; ++i) {
       std::byte* out = pages->back().get() + static_cast<size_t>(i) * vector_bytes;
       if (page * shape.page_tokens + i % shape.page_tokens < shape.context) {
-        Reference().store(values.data() + i * shape.head_dim, shape.kv_type, shape.head_dim, out);
+        Reference().store(values.data() + i * shape.head_dim, type, shape.head_dim, out);
       } else {
         std::memset(out, 0xff, vector_bytes);  // NaN in every type
       }
@@ -57,20 +67,11 @@ struct Sequence {
   }
 
   // The vector of one position.
-  std::vector<float> At(const std::vector<Buffer>& pages, int kv_head, int64_t position) const {
+  std::vector<float> At(const std::vector<Buffer>& pages, DType type, int kv_head, int64_t position) const {
     const int64_t i = static_cast<int64_t>(kv_head) * shape.page_tokens + position % shape.page_tokens;
     std::vector<float> vector(static_cast<size_t>(shape.head_dim));
     const std::byte* page = pages[static_cast<size_t>(position / shape.page_tokens)].get();
-    const std::byte* src = page + i * KvVectorBytes(shape.kv_type, shape.head_dim);
-    if (shape.kv_type != DType::kQ8_0) {
-      DecodeRow(shape.kv_type, src, shape.head_dim, vector.data());
-      return vector;
-    }
-    for (int d = 0; d < shape.head_dim; ++d) {
-      float scale;
-      std::memcpy(&scale, src + shape.head_dim + d / kKvGroup * 4, 4);
-      vector[static_cast<size_t>(d)] = scale * static_cast<float>(static_cast<int8_t>(src[d]));
-    }
+    kernel_test::DecodeKv(page + i * KvVectorBytes(type, shape.head_dim), type, shape.head_dim, vector.data());
     return vector;
   }
 
@@ -98,7 +99,7 @@ std::vector<float> Attend(const KernelTable& table, const Sequence& s, Phase pha
   op.kv_heads = shape.kv_heads;
   op.head_dim = shape.head_dim;
   op.scale = 1.0f / std::sqrt(static_cast<float>(shape.head_dim));
-  op.kv_type = shape.kv_type;
+  op.types = shape.types;
   op.page_tokens = shape.page_tokens;
   op.k_pages = s.k_pages.data();
   op.v_pages = s.v_pages.data();
@@ -123,7 +124,7 @@ std::vector<double> Exact(const Sequence& s, bool rounded) {
       const float* q = s.q.data() + (t * shape.heads + h) * shape.head_dim;
       std::vector<double> weights;
       for (int64_t p = 0; p < visible; ++p) {
-        const std::vector<float> key = s.At(s.k, kv_head, p);
+        const std::vector<float> key = s.At(s.k, shape.types.k, kv_head, p);
         double score = 0;
         for (int d = 0; d < shape.head_dim; ++d) score += input(q[d]) * input(key[static_cast<size_t>(d)]);
         weights.push_back(score / std::sqrt(shape.head_dim));
@@ -133,7 +134,7 @@ std::vector<double> Exact(const Sequence& s, bool rounded) {
       for (double& w : weights) total += w = std::exp(w - top);
       std::vector<double> sum(static_cast<size_t>(shape.head_dim));
       for (int64_t p = 0; p < visible; ++p) {
-        const std::vector<float> value = s.At(s.v, kv_head, p);
+        const std::vector<float> value = s.At(s.v, shape.types.v, kv_head, p);
         for (size_t d = 0; d < sum.size(); ++d) sum[d] += weights[static_cast<size_t>(p)] / total * input(value[d]);
       }
       out.insert(out.end(), sum.begin(), sum.end());
@@ -151,8 +152,8 @@ class AttentionTest : public ::testing::TestWithParam<Case> {
 
   // bf16 tiles also round the weights of the softmax, by up to 2^-9 of each.
   bool Tiles(const Shape& shape) const {
-    return table().target == "amx" && phase() == Phase::kPrompt && shape.kv_type != DType::kF32 &&
-           shape.head_dim % 32 == 0;
+    return table().target == "amx" && phase() == Phase::kPrompt && shape.types.k != DType::kF32 &&
+           shape.types.v != DType::kF32 && shape.head_dim % 32 == 0;
   }
   void ExpectExact(const Shape& shape) { ExpectExact(Sequence(shape, 7), 3e-6); }
   void ExpectExact(const Sequence& s, double tolerance) {
@@ -189,20 +190,55 @@ TEST_P(AttentionTest, PageBorders) {
 }
 
 TEST_P(AttentionTest, FloatCache) {
-  ExpectExact({.heads = 4, .kv_heads = 2, .head_dim = 80, .context = 70, .tokens = 20, .kv_type = DType::kF32});
+  ExpectExact(
+      {.heads = 4, .kv_heads = 2, .head_dim = 80, .context = 70, .tokens = 20, .types = {DType::kF32, DType::kF32}});
 }
 
-TEST_P(AttentionTest, Q8Cache) {
-  for (const int head_dim : {32, 96, 128}) {
-    ExpectExact(
-        {.heads = 4, .kv_heads = 2, .head_dim = head_dim, .context = 70, .tokens = 20, .kv_type = DType::kQ8_0});
+TEST_P(AttentionTest, EveryPairOfTypes) {
+  for (const DType k : kKvTypes) {
+    for (const DType v : kKvTypes) {
+      SCOPED_TRACE(KvTypesName({k, v}));
+      for (const int head_dim : {32, 64, 80, 96, 128}) {
+        if (!KvTypeFits(k, head_dim) || !KvTypeFits(v, head_dim)) continue;
+        // 5 pages, the last of them short; groups of 1, 2, 3 and 4 query heads.
+        ExpectExact({.heads = 4, .kv_heads = 2, .head_dim = head_dim, .context = 70, .tokens = 20, .types = {k, v}});
+        ExpectExact(
+            {.heads = 7, .kv_heads = 7, .head_dim = head_dim, .page_tokens = 24, .context = 65, .types = {k, v}});
+      }
+      ExpectExact({.heads = 6, .kv_heads = 2, .head_dim = 64, .context = 40, .tokens = 3, .types = {k, v}});
+      ExpectExact({.heads = 4, .kv_heads = 1, .head_dim = 96, .context = 33, .tokens = 2, .types = {k, v}});
+    }
+  }
+}
+
+// Vectors that quantizing could stumble over. The exact result is that of the stored values, so the tolerance is that
+// of f32 sums over values of this size.
+TEST_P(AttentionTest, HostileVectors) {
+  const auto zeros = [](std::vector<float>* x, int) { std::fill(x->begin(), x->end(), 0.0f); };
+  const auto denormals = [](std::vector<float>* x, int) {
+    for (float& v : *x) v *= 1e-39f;
+  };
+  const auto outliers = [](std::vector<float>* x, int head_dim) {
+    for (size_t i = 5; i < x->size(); i += static_cast<size_t>(head_dim)) (*x)[i] *= 1e3f;
+  };
+  for (const DType k : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+    for (const DType v : {DType::kF16, DType::kQ8_0, DType::kQ4_0}) {
+      SCOPED_TRACE(KvTypesName({k, v}));
+      const Shape shape{.heads = 4, .kv_heads = 2, .head_dim = 64, .context = 41, .tokens = 3, .types = {k, v}};
+      ExpectExact(Sequence(shape, 11, zeros), 1e-30);
+      ExpectExact(Sequence(shape, 11, denormals), 1e-37);
+      Sequence large(shape, 11, outliers);
+      for (float& q : large.q) q *= 1e-2f;  // else one key would take all the weight
+      if (!Tiles(shape)) ExpectExact(large, 3e-2);
+    }
   }
 }
 
 // One key that outweighs the others by far, first or last: the running maximum has to rescale.
 TEST_P(AttentionTest, LargeScores) {
   for (const DType type : {DType::kF32, DType::kF16}) {
-    const Shape shape{.heads = 2, .head_dim = 64, .page_tokens = 16, .context = 180, .tokens = 3, .kv_type = type};
+    const Shape shape{
+        .heads = 2, .head_dim = 64, .page_tokens = 16, .context = 180, .tokens = 3, .types = {type, type}};
     for (const size_t page : {0, 4, 10}) {
       Sequence s(shape, 3);
       for (int d = 0; d < 64; ++d) {
@@ -222,7 +258,14 @@ TEST_P(AttentionTest, ChunkInvariant) {
   for (const auto& shape :
        {Shape{.heads = 8, .kv_heads = 2, .head_dim = 80, .page_tokens = 16, .context = 83, .tokens = 61},
         Shape{.heads = 3, .kv_heads = 1, .head_dim = 64, .page_tokens = 32, .context = 283, .tokens = 261},
-        Shape{.heads = 8, .kv_heads = 2, .context = 83, .tokens = 61, .kv_type = DType::kQ8_0}}) {
+        Shape{.heads = 8, .kv_heads = 2, .context = 83, .tokens = 61, .types = {DType::kQ8_0, DType::kQ8_0}},
+        Shape{.heads = 8, .kv_heads = 2, .context = 83, .tokens = 61, .types = {DType::kQ8_0, DType::kQ4_0}},
+        Shape{.heads = 6,
+        .kv_heads = 2,
+        .head_dim = 96,
+        .context = 83,
+        .tokens = 61,
+        .types = {DType::kQ4_0, DType::kF16}}}) {
     const Sequence s(shape, 5);
     const auto width = static_cast<size_t>(shape.heads * shape.head_dim);
     const auto together = Attend(table(), s, phase(), 0, shape.tokens, shape.tokens);

@@ -11,6 +11,7 @@
 
 #include "core/cpu_info.h"
 #include "core/dtype.h"
+#include "core/kv_vector.h"
 #include "core/status.h"
 
 namespace inkstone {
@@ -50,7 +51,8 @@ struct MatMulOp {
   bool accumulate = false;      // add to y instead of overwriting it (residual connections)
 };
 
-// Causal grouped-query attention of one sequence's new tokens over its pages, for one layer.
+// Causal grouped-query attention of one sequence's new tokens over its pages, for one layer. Where keys are stored
+// rotated (KvKeysRotated), q must be transformed alike.
 struct AttentionOp {
   Phase phase = Phase::kDecode;
   const float* q = nullptr;  // (tokens, q_stride), heads * head_dim used
@@ -61,9 +63,9 @@ struct AttentionOp {
   int64_t first_position = 0;  // of q's row 0; row t attends to positions 0 .. first_position + t
   int heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;             // any multiple of 2; fast for multiples of 16
-  float scale = 1.0f;           // 1 / sqrt(head_dim)
-  DType kv_type = DType::kF16;  // IsKvType; Q8_0 only where head_dim is a multiple of 32
+  int head_dim = 0;     // any multiple of 2; fast for multiples of 16
+  float scale = 1.0f;   // 1 / sqrt(head_dim)
+  KvTypes types = {};   // each IsKvType and KvTypeFits
   bool exact = false;   // f32 arithmetic, as models with float weights are promised; else factors may be rounded
   int page_tokens = 0;  // positions per page
   // One pointer for each page of the sequence; a page holds (kv_heads, page_tokens) vectors of this layer
@@ -109,9 +111,13 @@ struct KernelTable {
   // Rotates each of `heads` heads of one token in place (Su et al. 2021). cos and sin are (head_dim / 2) for the
   // token's position. interleaved: pairs (2i, 2i+1), else (i, i + head_dim/2).
   void (*rope)(float* x, int heads, int head_dim, const float* cos, const float* sin, bool interleaved);
+  // Replaces each `block` consecutive values by their orthonormal Walsh-Hadamard transform: value j becomes the sum of
+  // (-1)^popcount(i & j) x[i] / sqrt(block). It is its own inverse. block is a power of two, at least 32, that divides
+  // count. The same bits on every target.
+  void (*hadamard)(float* x, int64_t count, int64_t block);
   // out[i] = silu(gate[i]) * up[i]; out may be gate.
   void (*silu_mul)(const float* gate, const float* up, int64_t count, float* out);
-  // One head's vector of `count` values to the KV cache (kv_vector.h).
+  // One head's vector of `count` values, as they are, to the KV cache (kv_vector.h).
   void (*store)(const float* src, DType type, int64_t count, std::byte* dst);
   // One weight row to f32 (embedding look-up), any type.
   void (*decode_row)(DType type, const std::byte* src, int64_t elements, float* dst);

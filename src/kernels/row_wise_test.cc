@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -123,6 +124,78 @@ TEST_P(RowWiseTest, StoreQ8) {
     ASSERT_NEAR(scale * static_cast<float>(static_cast<int8_t>(got[static_cast<size_t>(i)])), x[static_cast<size_t>(i)],
                 scale * 0.5001f)
         << i;
+  }
+}
+
+// Squared error of storing `x`, per squared value.
+double StoredError(const KernelTable& table, DType type, const std::vector<float>& x) {
+  const auto count = static_cast<int64_t>(x.size());
+  std::vector<std::byte> stored(static_cast<size_t>(KvVectorBytes(type, count)));
+  table.store(x.data(), type, count, stored.data());
+  std::vector<float> back(x.size());
+  kernel_test::DecodeKv(stored.data(), type, count, back.data());
+  double error = 0, squares = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    error += std::pow(double{x[i]} - back[i], 2);
+    squares += std::pow(x[i], 2);
+  }
+  return error / squares;
+}
+
+TEST_P(RowWiseTest, StoreQ4LeavesWhatItsLevelsPromise) {
+  for (const float deviation : {1.0f, 1e-20f, 1e15f}) {
+    const auto x = RandomFloats(32 * 4096, 8, deviation);
+    EXPECT_LT(StoredError(table(), DType::kQ4_0, x), 0.0056);
+    EXPECT_GT(StoredError(table(), DType::kQ4_0, x), 0.0054);
+  }
+}
+
+TEST_P(RowWiseTest, StoreQ4OfHostileGroups) {
+  std::vector<float> x(96);
+  x[40] = -1e30f;
+  for (size_t i = 64; i < 96; ++i) x[i] = 1e-39f;
+  std::vector<std::byte> stored(static_cast<size_t>(KvVectorBytes(DType::kQ4_0, 96)));
+  table().store(x.data(), DType::kQ4_0, 96, stored.data());
+  std::vector<float> back(96);
+  kernel_test::DecodeKv(stored.data(), DType::kQ4_0, 96, back.data());
+  for (size_t i = 0; i < 32; ++i) EXPECT_EQ(back[i], 0.0f);
+  for (size_t i = 64; i < 96; ++i) EXPECT_EQ(back[i], 0.0f);
+  EXPECT_NEAR(back[40] / x[40], 1.0, 0.01);
+}
+
+// Sums differ in the last bits, so that another scale may win now and then.
+TEST_P(RowWiseTest, StoreQ4AgreesWithTheReference) {
+  const auto x = RandomFloats(32 * 1024, 9);
+  const auto count = static_cast<int64_t>(x.size());
+  std::vector<std::byte> got(static_cast<size_t>(KvVectorBytes(DType::kQ4_0, count))), want(got.size());
+  table().store(x.data(), DType::kQ4_0, count, got.data());
+  AvailableKernels({}).front()->store(x.data(), DType::kQ4_0, count, want.data());
+  int64_t different = 0;
+  for (size_t i = 0; i < got.size(); ++i) different += got[i] != want[i];
+  EXPECT_LT(different, count / 200);
+}
+
+TEST_P(RowWiseTest, HadamardIsItsDefinitionAndItsOwnInverse) {
+  for (const int64_t block : {32, 64, 128, 256}) {
+    for (const int64_t blocks : {1, 3}) {
+      const auto x = RandomFloats(block * blocks, 10);
+      auto y = x;
+      table().hadamard(y.data(), block * blocks, block);
+      for (int64_t i = 0; i < block * blocks; ++i) {
+        const int64_t first = i / block * block;
+        double sum = 0;
+        for (int64_t j = 0; j < block; ++j) {
+          const bool minus = std::popcount(static_cast<uint64_t>(j & (i - first))) % 2 != 0;
+          sum += minus ? -x[static_cast<size_t>(first + j)] : x[static_cast<size_t>(first + j)];
+        }
+        ASSERT_NEAR(y[static_cast<size_t>(i)], sum / std::sqrt(static_cast<double>(block)), 3e-6) << block << " " << i;
+      }
+      auto want = x;
+      AvailableKernels({}).front()->hadamard(want.data(), block * blocks, block);
+      ASSERT_EQ(y, want);  // the same bits on every target
+      table().hadamard(y.data(), block * blocks, block);
+      for (size_t i = 0; i < x.size(); ++i) ASSERT_NEAR(y[i], x[i], 3e-6);
+    }
   }
 }
 

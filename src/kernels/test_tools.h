@@ -51,6 +51,9 @@ struct Product {
 // (tokens, rows).
 std::vector<float> Multiply(const KernelTable& table, const WeightView& w, const Product& product);
 
+// A stored vector of the KV cache (core/kv_vector.h) to f32.
+void DecodeKv(const std::byte* vector, DType type, int64_t head_dim, float* out);
+
 // "avx2_Q4_K_decode" for parameterized names.
 std::string PhaseName(Phase phase);
 

@@ -1,6 +1,9 @@
 #include "kernels/test_tools.h"
 
 #include "core/half.h"
+#include "core/kv_vector.h"
+#include "kernels/q4.h"
+#include "quant/codec.h"
 
 namespace inkstone::kernel_test {
 namespace {
@@ -120,6 +123,23 @@ std::vector<float> Multiply(const KernelTable& table, const WeightView& w, const
     }
   }
   return dense;
+}
+
+void DecodeKv(const std::byte* vector, DType type, int64_t head_dim, float* out) {
+  if (IsFloat(type)) return DecodeRow(type, vector, head_dim, out);
+  for (int64_t d = 0; d < head_dim; ++d) {
+    const int64_t group = d / kKvGroup;
+    if (type == DType::kQ8_0) {
+      float scale;
+      std::memcpy(&scale, vector + head_dim + group * 4, 4);
+      out[d] = scale * static_cast<float>(static_cast<int8_t>(vector[d]));
+    } else {
+      uint16_t scale;
+      std::memcpy(&scale, vector + head_dim / 2 + group * 2, 2);
+      const int codes = std::to_integer<int>(vector[group * 16 + d % 16]);
+      out[d] = BF16ToF32(scale) * static_cast<float>(kQ4Levels[d % 32 < 16 ? codes % 16 : codes / 16]);
+    }
+  }
 }
 
 std::string PhaseName(Phase phase) { return phase == Phase::kPrompt ? "prompt" : "decode"; }

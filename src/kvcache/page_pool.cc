@@ -53,10 +53,10 @@ void PagePool::Copy(PageId from, PageId to) { std::memcpy(Keys(to, 0), Keys(from
 
 std::byte* PagePool::Keys(PageId page, int layer) const {
   return memory_.data() + static_cast<size_t>(page) * layout_.page_bytes() +
-         static_cast<size_t>(layer) * 2 * layout_.block_bytes();
+         static_cast<size_t>(layer) * layout_.layer_bytes();
 }
 
-std::byte* PagePool::Values(PageId page, int layer) const { return Keys(page, layer) + layout_.block_bytes(); }
+std::byte* PagePool::Values(PageId page, int layer) const { return Keys(page, layer) + layout_.key_bytes(); }
 
 PageTable::PageTable(PageTable&& other) noexcept : pool_(other.pool_), pages_(std::exchange(other.pages_, {})) {}
 

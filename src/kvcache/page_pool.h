@@ -16,14 +16,21 @@ struct KvLayout {
   int layers = 0;
   int kv_heads = 0;
   int head_dim = 0;
-  DType type = DType::kF16;  // IsKvType
+  KvTypes types = {};  // each IsKvType and KvTypeFits
   int page_tokens = 32;
 
-  size_t block_bytes() const {  // K or V of one layer in one page: (kv_heads, page_tokens) vectors
+  // Keys or values of one layer in one page: (kv_heads, page_tokens) vectors. A page holds each layer's keys, then its
+  // values.
+  size_t key_bytes() const { return BlockBytes(types.k); }
+  size_t value_bytes() const { return BlockBytes(types.v); }
+  size_t layer_bytes() const { return key_bytes() + value_bytes(); }
+  size_t page_bytes() const { return layer_bytes() * static_cast<size_t>(layers); }
+  int64_t PagesFor(int64_t tokens) const { return (tokens + page_tokens - 1) / page_tokens; }
+
+ private:
+  size_t BlockBytes(DType type) const {
     return static_cast<size_t>(kv_heads * page_tokens * KvVectorBytes(type, head_dim));
   }
-  size_t page_bytes() const { return block_bytes() * 2 * static_cast<size_t>(layers); }
-  int64_t PagesFor(int64_t tokens) const { return (tokens + page_tokens - 1) / page_tokens; }
 };
 
 using PageId = int32_t;

@@ -2,7 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <set>
+#include <iterator>
+#include <map>
 
 #include "backends/cpu/cpu_backend.h"
 
@@ -11,8 +12,10 @@ namespace {
 
 class PagePoolTest : public ::testing::Test {
  protected:
+  static constexpr KvTypes kTypes{DType::kQ8_0, DType::kQ4_0};
+
   PagePool MakePool(int64_t pages) {
-    auto pool = PagePool::Create(*backend_, KvLayout{2, 3, 8, DType::kF16, 4}, pages);
+    auto pool = PagePool::Create(*backend_, KvLayout{2, 3, 32, kTypes, 4}, pages);
     EXPECT_TRUE(pool.ok());
     return std::move(pool).value();
   }
@@ -23,23 +26,28 @@ class PagePoolTest : public ::testing::Test {
 
 TEST_F(PagePoolTest, PagesAreDistinctAndLayersDoNotOverlap) {
   PagePool pool = MakePool(5);
-  std::set<std::byte*> blocks;
+  std::map<std::byte*, size_t> blocks;  // bytes from an address on
   for (int i = 0; i < 5; ++i) {
     const PageId page = *pool.Allocate();
     for (int layer = 0; layer < 2; ++layer) {
-      blocks.insert(pool.Keys(page, layer));
-      blocks.insert(pool.Values(page, layer));
+      blocks[pool.Keys(page, layer)] = pool.layout().key_bytes();
+      blocks[pool.Values(page, layer)] = pool.layout().value_bytes();
     }
   }
   ASSERT_EQ(blocks.size(), 20u);
-  std::byte* previous = nullptr;
-  for (std::byte* block : blocks) {
-    if (previous != nullptr) {
-      EXPECT_GE(block - previous, static_cast<std::ptrdiff_t>(pool.layout().block_bytes()));
-    }
-    previous = block;
+  for (auto next = std::next(blocks.begin()); next != blocks.end(); ++next) {
+    const auto& [begin, bytes] = *std::prev(next);
+    EXPECT_EQ(begin + bytes, next->first);  // nor is there anything between them
   }
   EXPECT_EQ(pool.Allocate().status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST(KvLayout, KeysAndValuesCountByTheirTypes) {
+  const KvLayout layout{2, 3, 64, {DType::kQ8_0, DType::kQ4_0}, 4};
+  EXPECT_EQ(layout.key_bytes(), 3u * 4 * (64 + 2 * 4));
+  EXPECT_EQ(layout.value_bytes(), 3u * 4 * (32 + 2 * 2));
+  EXPECT_EQ(layout.page_bytes(), 2 * (layout.key_bytes() + layout.value_bytes()));
+  EXPECT_EQ(layout.PagesFor(9), 3);
 }
 
 TEST_F(PagePoolTest, APageIsFreeWhenItsLastReferenceGoes) {

@@ -238,7 +238,7 @@ TEST_F(PageStoreTest, TroubleWithTheFolderIsToldNotSuffered) {
 TEST_F(PageStoreTest, ThePrefixCacheFindsPagesAgain) {
   ThreadPool threads(1);
   const auto backend = MakeCpuBackend(*AvailableKernels({}).front(), &threads);
-  const KvLayout layout{1, 1, 8, DType::kF16, 4};
+  const KvLayout layout{1, 1, 8, {DType::kF16, DType::kF16}, 4};
   PageStoreOptions options = Options();
   options.page_bytes = layout.page_bytes();
   std::vector<int32_t> tokens(640);

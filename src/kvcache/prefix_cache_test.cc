@@ -21,7 +21,7 @@ struct Entry {
 class PrefixCacheTest : public ::testing::Test {
  protected:
   explicit PrefixCacheTest(int64_t pages = 64) {
-    auto pool = PagePool::Create(*backend_, KvLayout{1, 1, 8, DType::kF16, kPageTokens}, pages);
+    auto pool = PagePool::Create(*backend_, KvLayout{1, 1, 8, {DType::kF16, DType::kF16}, kPageTokens}, pages);
     EXPECT_TRUE(pool.ok());
     pool_ = std::make_unique<PagePool>(std::move(pool).value());
     cache_ = std::make_unique<PrefixCache>(pool_.get());

@@ -88,15 +88,19 @@ Status ReadFrequencyFactors(const Checkpoint& checkpoint, RopeConfig* rope) {
 
 }  // namespace
 
-Result<KvLayout> ModelConfig::KvLayoutFor(DType type) const {
-  if (!IsKvType(type)) {
-    return InvalidArgument("the KV cache can be F32, F16 or Q8_0, found " + std::string(Info(type).name));
-  }
-  if (!KvTypeFits(type, head_dim)) {
-    return InvalidArgument("a KV cache in Q8_0 needs heads of a multiple of " + std::to_string(kKvGroup) +
+KvTypes ModelConfig::DefaultKvTypes() const {
+  return KvTypeFits(DType::kQ8_0, head_dim) ? KvTypes{DType::kQ8_0, DType::kQ8_0} : KvTypes{DType::kF16, DType::kF16};
+}
+
+Result<KvLayout> ModelConfig::KvLayoutFor(KvTypes types) const {
+  for (const DType type : {types.k, types.v}) {
+    const std::string type_name(Info(type).name);
+    if (!IsKvType(type)) return InvalidArgument("the KV cache can be F32, F16, Q8_0 or Q4_0, found " + type_name);
+    if (KvTypeFits(type, head_dim)) continue;
+    return InvalidArgument("a KV cache in " + type_name + " needs heads of a multiple of " + std::to_string(kKvGroup) +
                            " dimensions, found " + std::to_string(head_dim) + "; use F16");
   }
-  return KvLayout{layers, kv_heads, head_dim, type};
+  return KvLayout{layers, kv_heads, head_dim, types};
 }
 
 Result<ModelConfig> ReadDecoderConfig(const Checkpoint& checkpoint, const std::string& architecture) {

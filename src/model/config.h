@@ -39,8 +39,11 @@ struct ModelConfig {
   float rms_eps = 1e-6f;
   RopeConfig rope;
 
-  // kInvalidArgument for a type that the cache of this model cannot have.
-  Result<KvLayout> KvLayoutFor(DType type) const;
+  // What the cache holds unless something else is asked for: Q8_0, which costs little (docs/SERVING.md), or F16 where
+  // heads have no multiple of 32 dimensions.
+  KvTypes DefaultKvTypes() const;
+  // kInvalidArgument for types that the cache of this model cannot have.
+  Result<KvLayout> KvLayoutFor(KvTypes types) const;
 };
 
 // The part of a configuration that all decoder-only architectures name alike in GGUF: sizes, RoPE, context, vocabulary

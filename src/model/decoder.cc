@@ -160,7 +160,7 @@ void Decoder::Begin(std::span<const SequenceStep> sequences) {
     tokens_.insert(tokens_.end(), s.tokens.begin(), s.tokens.end());
     const KvLayout& kv = s.pages->pool().layout();
     sequences_.push_back(
-        {s.phase, first, count, s.first_position, {kv.type, kv.page_tokens, kv.kv_heads, kv.head_dim, {}, {}}});
+        {s.phase, first, count, s.first_position, {kv.types, kv.page_tokens, kv.kv_heads, kv.head_dim, {}, {}}});
     tables_.push_back(s.pages);
     (s.phase == Phase::kPrompt ? shape_.prompt_rows : shape_.decode_rows) += count;
   }

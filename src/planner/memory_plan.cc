@@ -43,27 +43,37 @@ std::string SmallerWeights(const MemoryFacts& facts, uint64_t other, uint64_t av
   return {};
 }
 
+// "a KV cache in Q8_0, ...": the widest types with which the plan's context fits beside `fixed` bytes; empty when none.
+std::string SmallerCache(const MemoryFacts& facts, const MemoryPlan& plan, uint64_t fixed) {
+  static constexpr KvTypes kTypes[] = {{DType::kF16, DType::kF16},
+                                       {DType::kQ8_0, DType::kQ8_0},
+                                       {DType::kQ8_0, DType::kQ4_0},
+                                       {DType::kQ4_0, DType::kQ4_0}};
+  for (const KvTypes types : kTypes) {
+    KvLayout smaller = facts.kv;
+    smaller.types = types;
+    if (!KvTypeFits(types.k, smaller.head_dim) || !KvTypeFits(types.v, smaller.head_dim)) continue;
+    const uint64_t kv = KvBytes(smaller, plan.context);
+    if (kv >= plan.kv_bytes || fixed + kv > plan.available) continue;
+    return "a KV cache in " + KvTypesName(types) + ", " + FormatBytes(kv) + " (--kv-type " + KvTypesName(types) + ")";
+  }
+  return {};
+}
+
 // The sentence for a plan that does not fit: needed, available, what would fit.
 Status Refuse(const MemoryFacts& facts, const MemoryPlan& plan) {
   std::string message = "not enough memory: needed " + FormatBytes(plan.total()) + " (weights " +
                         FormatBytes(plan.weight_bytes) + ", KV cache " + FormatBytes(plan.kv_bytes) + " for " +
-                        std::to_string(plan.context) + " tokens in " + std::string(Info(plan.kv_type).name) +
-                        ", activations " + FormatBytes(plan.activation_bytes) + ", runtime " +
-                        FormatBytes(plan.runtime_bytes) + "), available " + FormatBytes(plan.available);
+                        std::to_string(plan.context) + " tokens in " + KvTypesName(plan.kv_types) + ", activations " +
+                        FormatBytes(plan.activation_bytes) + ", runtime " + FormatBytes(plan.runtime_bytes) +
+                        "), available " + FormatBytes(plan.available);
   std::string advice;
   const auto add = [&advice](const std::string& text) { advice += (advice.empty() ? "" : "; or ") + text; };
   const uint64_t fixed = plan.total() - plan.kv_bytes;
   const int64_t tokens = TokensThatFit(facts.kv, fixed, plan.available);
   if (tokens > 0) add("a context of at most " + std::to_string(tokens) + " tokens");
-  for (const DType type : {DType::kF16, DType::kQ8_0}) {
-    KvLayout smaller = facts.kv;
-    smaller.type = type;
-    const uint64_t kv = KvBytes(smaller, plan.context);
-    if (!KvTypeFits(type, smaller.head_dim) || kv >= plan.kv_bytes || fixed + kv > plan.available) continue;
-    add("a KV cache in " + std::string(Info(type).name) + ", " + FormatBytes(kv) + " (--kv-type " +
-        std::string(Info(type).name) + ")");
-    break;
-  }
+  const std::string cache = SmallerCache(facts, plan, fixed);
+  if (!cache.empty()) add(cache);
   const std::string weights = SmallerWeights(facts, plan.total() - plan.weight_bytes, plan.available);
   if (!weights.empty()) add(weights);
   return ResourceExhausted(message + "; would fit: " + (advice.empty() ? "a smaller model" : advice));
@@ -81,7 +91,7 @@ Result<MemoryPlan> PlanMemory(const MemoryFacts& facts, const MemoryWishes& wish
   plan.activation_bytes = facts.activation_bytes;
   plan.runtime_bytes = facts.runtime_bytes;
   plan.available = wishes.memory_limit == 0 ? facts.available : std::min(facts.available, wishes.memory_limit);
-  plan.kv_type = facts.kv.type;
+  plan.kv_types = facts.kv.types;
 
   const int64_t fits = TokensThatFit(facts.kv, plan.total(), plan.available);
   plan.context = wishes.context;
@@ -112,11 +122,11 @@ std::string MemoryPlan::Report() const {
   std::string report;
   const auto line = [&report](const std::string& name, uint64_t bytes) {
     char text[128];
-    std::snprintf(text, sizeof(text), "%-34s %9s\n", name.c_str(), FormatBytes(bytes).c_str());
+    std::snprintf(text, sizeof(text), "%-40s %9s\n", name.c_str(), FormatBytes(bytes).c_str());
     report += text;
   };
   line("weights, mapped", weight_bytes);
-  line("KV cache, " + std::to_string(kv_tokens) + " tokens in " + std::string(Info(kv_type).name), kv_bytes);
+  line("KV cache, " + std::to_string(kv_tokens) + " tokens in " + KvTypesName(kv_types), kv_bytes);
   line("activations", activation_bytes);
   line("runtime", runtime_bytes);
   line("sum", total());

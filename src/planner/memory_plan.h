@@ -26,7 +26,7 @@ struct MemoryFacts {
   // full; in return `available` includes the page cache, pages of these very files among it.
   uint64_t weight_bytes = 0;
   int64_t parameters = 0;       // for advice about smaller weight types
-  KvLayout kv;                  // of the type asked for
+  KvLayout kv;                  // of the types asked for
   int64_t trained_context = 0;  // positions
   uint64_t activation_bytes = 0;
   uint64_t runtime_bytes = 0;  // program, tokenizer, logits, sampling, buffers of the server
@@ -41,7 +41,7 @@ struct MemoryPlan {
   uint64_t available = 0;  // the wish's limit included
   int64_t context = 0;     // tokens of one sequence
   int64_t kv_tokens = 0;   // of all running sequences together, at least `context`
-  DType kv_type = DType::kF16;
+  KvTypes kv_types = {};
 
   uint64_t total() const { return weight_bytes + kv_bytes + activation_bytes + runtime_bytes; }
   // An aligned table, one line for each part; ends with a newline.

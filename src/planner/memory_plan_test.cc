@@ -13,13 +13,16 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr uint64_t kGB = 1'000'000'000;
+constexpr KvTypes kF32{DType::kF32, DType::kF32};
+constexpr KvTypes kF16{DType::kF16, DType::kF16};
+constexpr KvTypes kQ8{DType::kQ8_0, DType::kQ8_0};
 
 // Qwen3-4B in 16 bits: 147,456 bytes of KV for each token.
 MemoryFacts Qwen4B() {
   MemoryFacts facts;
   facts.weight_bytes = 8'050'000'000;
   facts.parameters = 4'020'000'000;
-  facts.kv = {36, 8, 128, DType::kF16, 32};
+  facts.kv = {36, 8, 128, kF16, 32};
   facts.trained_context = 40960;
   facts.activation_bytes = 100'000'000;
   facts.runtime_bytes = 150'000'000;
@@ -96,14 +99,34 @@ TEST(MemoryPlan, RefusalNamesTheWidestWeightTypeThatFits) {
 
 TEST(MemoryPlan, RefusalNamesASmallerCacheType) {
   MemoryFacts facts = Qwen4B();
-  facts.kv.type = DType::kF32;
+  facts.kv.types = kF32;
   facts.available = 10 * kGB;
   EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), HasSubstr("a KV cache in F16, 1.21 GB"));
-  facts.kv.type = DType::kF16;
+  facts.kv.types = kF16;
   facts.available = 9 * kGB;
   EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), HasSubstr("a KV cache in Q8_0, 679 MB"));
+  facts.available = 8'900'000'000;
+  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(),
+              HasSubstr("a KV cache in Q8_0/Q4_0, 510 MB (--kv-type Q8_0/Q4_0)"));
+  facts.kv.types = kQ8;
+  facts.available = 8'700'000'000;
+  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), HasSubstr("a KV cache in Q4_0, 340 MB"));
   facts.kv.head_dim = 120;  // not in groups of 32
-  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), Not(HasSubstr("cache in Q8_0")));
+  EXPECT_THAT(PlanMemory(facts, {.context = 8192}).status().message(), Not(HasSubstr("a KV cache in")));
+}
+
+TEST(MemoryPlan, KeysAndValuesCountByTheirTypes) {
+  MemoryFacts facts = Qwen4B();
+  const auto per_token = [&](DType k, DType v) {
+    facts.kv.types = {k, v};
+    return PlanMemory(facts, {.context = 4096})->kv_bytes / 4096;
+  };
+  EXPECT_EQ(per_token(DType::kF16, DType::kF16), 147'456u);
+  EXPECT_EQ(per_token(DType::kQ8_0, DType::kQ8_0), 82'944u);
+  EXPECT_EQ(per_token(DType::kQ4_0, DType::kQ4_0), 41'472u);
+  EXPECT_EQ(per_token(DType::kQ8_0, DType::kQ4_0), 62'208u);
+  EXPECT_EQ(per_token(DType::kQ4_0, DType::kQ8_0), 62'208u);
+  EXPECT_THAT(PlanMemory(facts, {.context = 4096})->Report(), HasSubstr("4096 tokens in Q4_0/Q8_0"));
 }
 
 TEST(MemoryPlan, TheLimitOfTheWishCounts) {

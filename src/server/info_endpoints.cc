@@ -121,7 +121,7 @@ void HandleProps(Service& service, const HttpRequest&, ExchangePtr exchange) {
   json.Field("parameters", info.parameters).Field("quantization", info.quantization);
   json.Field("file_bytes", info.file_bytes).Field("backend", info.backend).Field("threads", info.threads);
   json.Field("total_slots", engine.max_sequences).Field("max_queue", engine.max_queue);
-  json.Field("kv_type", Info(engine.kv_type).name).Field("kv_tokens", engine.kv_tokens);
+  json.Field("kv_type", KvTypesName(engine.kv_types)).Field("kv_tokens", engine.kv_tokens);
   json.Field("context_policy", service.options.context_policy.Name());
   json.Field("has_chat_template", info.has_chat_template).Field("thinks", info.thinks);
   json.Field("chat_template", service.session.tokenizer().chat_template());

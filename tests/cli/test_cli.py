@@ -73,7 +73,7 @@ class CliTest(unittest.TestCase):
 
     def test_usage_errors_exit_with_2(self):
         for args in [[], ["nonsense"], ["run"], ["logits", TINY], ["logits", TINY, "--tokens", "x"], ["bench", TINY, "-n", "0"],
-                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["serve"], ["serve", TINY, "--profile", "huge"], ["serve", TINY, "--context-policy", "rounds=0"],
+                     ["bench", TINY, "--cpu", "pentium"], ["bench", TINY, "--pin", "yes"], ["bench", TINY, "--kv-type", "bf16"], ["eval", TINY, "--text", __file__, "--kv-type", "q8_0/"], ["serve"], ["serve", TINY, "--profile", "huge"], ["serve", TINY, "--context-policy", "rounds=0"],
                      ["run", TINY, "-p", "x", "--context", "some"], ["eval", "--text", __file__], ["eval", "--compare", TINY, "--text", __file__],
                      ["compress", TINY, "-o", "x", "--type", "Q9"], ["compress", TINY, "-o", "x", "--preset", "tiny"],
                      ["compress", TINY, "--type", "Q8_0"], ["compress", TINY, "-o", "x", "--type", "Q8_0", "--keep", "attn_q"],
@@ -244,6 +244,19 @@ class CliTest(unittest.TestCase):
         result = json.loads(self.ok("bench", self.path / "synth", "-p", 64, "-n", 8, "--repeat", 1, "--json"))
         for key in ["prefill_tps", "decode_tps", "rss_bytes", "load_ms", "read_gbs", "read_limit_gbs"]:
             self.assertGreater(result[key], 0, key)
+
+    def test_keys_and_values_have_types_of_their_own(self):
+        for name, shown in [("f16", "F16"), ("Q8_0", "Q8_0"), ("q8_0/q4_0", "Q8_0/Q4_0"), ("F16/q8_0", "F16/Q8_0")]:
+            with self.subTest(name):
+                result = json.loads(self.ok("bench", TINY, "-p", 8, "-n", 2, "--repeat", 1, "--json", "--kv-type", name))
+                self.assertEqual(result["kv_type"], shown)
+        facts = json.loads(self.ok("inspect", TINY, "--context", 4096, "--kv-type", "q8_0/q4_0", "--json"))
+        self.assertEqual(facts["kv_type"], "Q8_0/Q4_0")
+        per_token = facts["layers"] * facts["kv_heads"] * facts["head_dim"]
+        self.assertEqual(facts["kv_bytes"], 4096 * per_token * (36 + 18) // 32)
+        self.assertEqual(facts["kv_bytes_f16"], 4096 * per_token * 4)
+        self.assertEqual(facts["kv_bytes_q4_0"], 4096 * per_token * 36 // 32)
+        self.assertIn("(Q8_0/Q4_0)", self.ok("inspect", TINY, "--kv-type", "q8_0/q4_0"))
 
     def test_threads_keep_to_the_affinity_mask_and_are_pinned_when_they_take_it_all(self):
         def bench(*options, cpus=os.sched_getaffinity(0)):

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/value_to.hpp>
@@ -22,6 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
+constexpr KvTypes kF32{DType::kF32, DType::kF32};
+constexpr KvTypes kF16{DType::kF16, DType::kF16};
+constexpr KvTypes kMixed{DType::kQ8_0, DType::kQ4_0};
 constexpr double kTolerance = 2e-4;  // logits reach +-20; the goal is 2e-3
 
 json::object ReadGolden(const std::string& name) {
@@ -57,9 +61,9 @@ SynthOptions SynthFor(const json::object& shape, const std::string& folder) {
 
 // Runs tokens in steps of `chunk`; logits of every position, (tokens, vocab).
 std::vector<float> AllLogits(Model& model, Backend& backend, const std::vector<int32_t>& tokens, int64_t chunk,
-                             Phase phase, DType kv_type = DType::kF32) {
+                             Phase phase, KvTypes kv_types = kF32) {
   const int64_t vocab = model.config().vocab;
-  const KvLayout layout = *model.config().KvLayoutFor(kv_type);
+  const KvLayout layout = *model.config().KvLayoutFor(kv_types);
   auto pool = PagePool::Create(backend, layout, layout.PagesFor(static_cast<int64_t>(tokens.size())));
   EXPECT_TRUE(pool.ok());
   PageTable table(&*pool);
@@ -129,8 +133,8 @@ TEST_P(ModelParityTest, RunInPartsGivesTheSameBits) {
   auto loaded = LoadModel((folder_ / "hf").string(), **runtime, SmallLimits());
   ASSERT_TRUE(loaded.ok()) << loaded.status().message();
   Model& model = *loaded->model;
-  const std::vector<float> expected = AllLogits(model, *loaded->backend, tokens_, 96, Phase::kPrompt, DType::kF16);
-  const KvLayout layout = *model.config().KvLayoutFor(DType::kF16);
+  const std::vector<float> expected = AllLogits(model, *loaded->backend, tokens_, 96, Phase::kPrompt, kF16);
+  const KvLayout layout = *model.config().KvLayoutFor(kF16);
   auto pool = PagePool::Create(*loaded->backend, layout, layout.PagesFor(static_cast<int64_t>(tokens_.size())));
   PageTable table(&*pool);
   ASSERT_TRUE(table.Reserve(static_cast<int64_t>(tokens_.size())).ok());
@@ -195,17 +199,26 @@ TEST_P(ModelParityTest, AConvertedFileGivesTheSameLogits) {
   ExpectGolden(AllLogits(*loaded->model, *loaded->backend, tokens_, 96, Phase::kPrompt), kTolerance);
 }
 
-// A trained model in the types that this program writes, over an f16 cache: a position's logits are the same bits
-// whether it is computed alone, in a short step or in a long one, by one thread or two.
-class TinyModelTest : public ::testing::TestWithParam<DType> {};
+// A trained model in the types that this program writes, over an f16 cache and over one of two types: a position's
+// logits are the same bits whether it is computed alone, in a short step or in a long one, by one thread or two.
+struct TinyModelCase {
+  DType weights;
+  KvTypes kv;
+};
+std::string CaseName(const TinyModelCase& c) {
+  std::string name = std::string(Info(c.weights).name) + "_" + KvTypesName(c.kv);
+  std::replace(name.begin(), name.end(), '/', '_');
+  return name;
+}
+class TinyModelTest : public ::testing::TestWithParam<TinyModelCase> {};
 
 TEST_P(TinyModelTest, ChunksAndThreadsChangeNoBit) {
-  const fs::path file = fs::temp_directory_path() / ("inkstone_tiny_" + std::to_string(getpid()) + "_" +
-                                                     std::string(Info(GetParam()).name) + ".gguf");
+  const fs::path file =
+      fs::temp_directory_path() / ("inkstone_tiny_" + std::to_string(getpid()) + "_" + CaseName(GetParam()) + ".gguf");
   CompressOptions options;
   options.source = std::string(INKSTONE_SOURCE_DIR) + "/tests/data/tiny-qwen3";
   options.output = file.string();
-  options.recipe.base = GetParam();
+  options.recipe.base = GetParam().weights;
   ASSERT_TRUE(Compress(options, [](const Progress&) {}).ok());
   std::vector<int32_t> tokens;
   for (int32_t i = 0; i < 150; ++i) tokens.push_back((i * 37 + 11) % 6000);
@@ -221,7 +234,7 @@ TEST_P(TinyModelTest, ChunksAndThreadsChangeNoBit) {
       for (const Phase phase : {Phase::kPrompt, Phase::kDecode}) {
         std::vector<float>& want = expected[static_cast<size_t>(phase)];
         for (const int64_t chunk : threads == 1 ? std::vector<int64_t>{150, 1} : std::vector<int64_t>{16}) {
-          const auto got = AllLogits(*loaded->model, *loaded->backend, tokens, chunk, phase, DType::kF16);
+          const auto got = AllLogits(*loaded->model, *loaded->backend, tokens, chunk, phase, GetParam().kv);
           if (want.empty()) want = got;
           ASSERT_EQ(got, want) << threads << " threads, chunks of " << chunk;
         }
@@ -232,8 +245,10 @@ TEST_P(TinyModelTest, ChunksAndThreadsChangeNoBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, TinyModelTest,
-                         ::testing::Values(DType::kF16, DType::kBF16, DType::kQ8_0, DType::kQ4_0, DType::kQ4_1),
-                         [](const auto& type) { return std::string(Info(type.param).name); });
+                         ::testing::Values(TinyModelCase{DType::kF16, kF16}, TinyModelCase{DType::kBF16, kF16},
+                                           TinyModelCase{DType::kQ8_0, kF16}, TinyModelCase{DType::kQ4_0, kF16},
+                                           TinyModelCase{DType::kQ4_1, kF16}, TinyModelCase{DType::kQ8_0, kMixed}),
+                         [](const auto& test) { return CaseName(test.param); });
 
 INSTANTIATE_TEST_SUITE_P(Shapes, ModelParityTest,
                          ::testing::Values("qwen3_one_kv_head", "qwen3_one_layer_untied", "qwen3_seven_layers",

@@ -65,6 +65,10 @@ class CpuBackend final : public Backend {
   void ForRows(int64_t rows, int64_t cols, FunctionRef<void(int64_t, int64_t)> body);
   void Pack(ActivationFormat format, const PhaseRows& rows, Rows x);
   void MatMulPacked(ActivationFormat format, const PhaseRows& rows, std::span<const MatMulTarget> targets);
+  // `heads` keys or queries from x on, if the keys' type is stored rotated.
+  void RotateKeys(const KvPages& pages, float* x, int64_t heads) const;
+  // One position's vectors of every KV head.
+  void StoreRow(const KvPages& pages, DType type, const float* row, std::byte* page, int64_t slot) const;
   void AttendItem(const SequenceRows& sequence, Rows q, int heads, float scale, bool exact, Rows out, int64_t item,
                   int thread) const;
 
@@ -193,22 +197,28 @@ void CpuBackend::NormRope(Rows x, int head_dim, const float* norm, float eps, co
   });
 }
 
+void CpuBackend::RotateKeys(const KvPages& pages, float* x, int64_t heads) const {
+  if (KvKeysRotated(pages.types.k)) kernels_.hadamard(x, heads * pages.head_dim, HadamardBlock(pages.head_dim));
+}
+
+void CpuBackend::StoreRow(const KvPages& pages, DType type, const float* row, std::byte* page, int64_t slot) const {
+  const int64_t bytes = KvVectorBytes(type, pages.head_dim);
+  for (int64_t head = 0; head < pages.kv_heads; ++head) {
+    kernels_.store(row + head * pages.head_dim, type, pages.head_dim, page + (head * pages.page_tokens + slot) * bytes);
+  }
+}
+
 void CpuBackend::StoreKv(Rows k, Rows v, std::span<const SequenceRows> sequences) {
   for (const SequenceRows& s : sequences) {
     const KvPages& pages = s.pages;
-    const size_t head_bytes = static_cast<size_t>(KvVectorBytes(pages.type, pages.head_dim));
     ForRows(s.rows, k.cols * 2, [&](int64_t begin, int64_t end) {
       for (int64_t r = begin; r < end; ++r) {
         const int64_t position = s.first_position + r;
         const size_t page = static_cast<size_t>(position / pages.page_tokens);
-        const size_t slot = static_cast<size_t>(position % pages.page_tokens);
-        for (int head = 0; head < pages.kv_heads; ++head) {
-          const size_t offset =
-              (static_cast<size_t>(head) * static_cast<size_t>(pages.page_tokens) + slot) * head_bytes;
-          const int64_t column = int64_t{head} * pages.head_dim;
-          kernels_.store(k.row(s.first_row + r) + column, pages.type, pages.head_dim, pages.k[page] + offset);
-          kernels_.store(v.row(s.first_row + r) + column, pages.type, pages.head_dim, pages.v[page] + offset);
-        }
+        const int64_t slot = position % pages.page_tokens;
+        RotateKeys(pages, k.row(s.first_row + r), pages.kv_heads);
+        StoreRow(pages, pages.types.k, k.row(s.first_row + r), pages.k[page], slot);
+        StoreRow(pages, pages.types.v, v.row(s.first_row + r), pages.v[page], slot);
       }
     });
   }
@@ -219,6 +229,7 @@ void CpuBackend::AttendItem(const SequenceRows& sequence, Rows q, int heads, flo
   const KvPages& pages = sequence.pages;
   const int kv_head = static_cast<int>(item % pages.kv_heads);
   const int64_t begin = item / pages.kv_heads * kAttentionRows;
+  const int64_t end = std::min(begin + kAttentionRows, sequence.rows);
   const AttentionOp op{sequence.phase,
                        q.row(sequence.first_row),
                        q.stride,
@@ -230,12 +241,16 @@ void CpuBackend::AttendItem(const SequenceRows& sequence, Rows q, int heads, flo
                        pages.kv_heads,
                        pages.head_dim,
                        scale,
-                       pages.type,
+                       pages.types,
                        exact,
                        pages.page_tokens,
                        pages.k.data(),
                        pages.v.data()};
-  kernels_.attention(op, kv_head, kv_head + 1, begin, std::min(begin + kAttentionRows, sequence.rows), scratch(thread));
+  const int64_t group = heads / pages.kv_heads;
+  const int64_t column = kv_head * group * pages.head_dim;
+  for (int64_t r = sequence.first_row + begin; r < sequence.first_row + end; ++r)
+    RotateKeys(pages, q.row(r) + column, group);
+  kernels_.attention(op, kv_head, kv_head + 1, begin, end, scratch(thread));
 }
 
 void CpuBackend::Attention(Rows q, int heads, float scale, bool exact, std::span<const SequenceRows> sequences,

@@ -1,5 +1,5 @@
 // Causal grouped-query attention over paged keys and values with a running softmax (Milakov & Gimelshein 2018; Dao et
-// al. 2022). V as in elements.h, the element type E as in kv_cache.h.
+// al. 2022). V as in elements.h, the element types E of keys and values as in kv_cache.h.
 //
 // A row is one query head of one token. A prompt's many rows share each page, converted once: keys transposed, so that
 // lanes are positions, and values as they are. Decoding has few rows and takes keys and values from the page as it
@@ -45,18 +45,17 @@ struct AttentionLayout {
   int64_t end() const { return shrink() + rows; }
 };
 
-template <class V, class E, Phase kPhase>
-struct Attender {
+// What both phases do with a KV head's rows. `Entries` are a head's vectors in a page, `bytes` apart.
+template <class V>
+struct AttentionRows {
   using F = typename V::F;
-  static constexpr bool kDecode = kPhase == Phase::kDecode;
-  static constexpr int kBlock = kDecode ? V::kLanes : AttentionLayout<V>::kBlock;  // positions scored together
-  // Vectors of a row's sums that stay in registers while values stream by.
-  static constexpr int kColumns = kDecode && V::kLanes == 16 ? 4 : 2;
 
   const AttentionOp& op;
   AttentionLayout<V> layout;
   int group;
   int kv_head;
+  int64_t k_bytes;  // of one vector
+  int64_t v_bytes;
   float* keys;
   float* values;
   float* scores;
@@ -66,11 +65,13 @@ struct Attender {
   float* total;
   float* shrink;
 
-  Attender(const AttentionOp& o, int head, float* scratch)
+  AttentionRows(const AttentionOp& o, int head, float* scratch)
       : op(o),
         layout(o.heads / o.kv_heads, o.head_dim, o.page_tokens),
         group(o.heads / o.kv_heads),
         kv_head(head),
+        k_bytes(WithKvType(o.types.k, [&](auto e) { return e.Bytes(o.head_dim); })),
+        v_bytes(WithKvType(o.types.v, [&](auto e) { return e.Bytes(o.head_dim); })),
         keys(scratch + layout.keys()),
         values(scratch + layout.values()),
         scores(scratch + layout.scores()),
@@ -80,91 +81,11 @@ struct Attender {
         total(scratch + layout.total()),
         shrink(scratch + layout.shrink()) {}
 
-  const std::byte* Entry(const std::byte* page, int64_t position) const {
-    return page + (kv_head * static_cast<int64_t>(op.page_tokens) + position) * E::Bytes(op.head_dim);
+  const std::byte* Entries(const std::byte* page, int64_t bytes) const {
+    return page + kv_head * static_cast<int64_t>(op.page_tokens) * bytes;
   }
-  void PrefetchEntry(const std::byte* page, int64_t position) const {
-    const std::byte* entry = Entry(page, position);
-    for (int64_t i = 0; i < E::Bytes(op.head_dim); i += 64) __builtin_prefetch(entry + i);
-  }
-
-  // Keys of positions [from, from + count) of a page, count <= kBlock, to `keys`; missing positions are zero.
-  void TransposeKeys(const std::byte* page, int64_t from, int64_t count) {
-    for (int half = 0; half < 2; ++half) {
-      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
-        F v[V::kLanes];
-        for (int i = 0; i < V::kLanes; ++i) {
-          const int64_t position = half * V::kLanes + i;
-          v[i] = position < count ? E::template Load<V>(Entry(page, from + position), d, op.head_dim) : V::Zero();
-        }
-        V::Transpose(v);
-        for (int i = 0; i < V::kLanes; ++i) V::Store(keys + (d + i) * kBlock + half * V::kLanes, v[i]);
-      }
-    }
-  }
-
-  void ConvertValues(const std::byte* page, int64_t count) {
-    for (int64_t p = 0; p < count; ++p) {
-      const std::byte* src = Entry(page, p);
-      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
-        V::Store(values + p * layout.padded_dim + d, E::template Load<V>(src, d, op.head_dim));
-      }
-    }
-  }
-
   const float* Query(int64_t token_begin, int64_t row) const {
     return op.q + (token_begin + row / group) * op.q_stride + (kv_head * group + row % group) * op.head_dim;
-  }
-
-  void CopyQuery(int64_t token_begin, int64_t row) {
-    float* out = queries + row * layout.padded_dim;
-    memset(out, 0, static_cast<size_t>(layout.padded_dim) * sizeof(float));
-    memcpy(out, Query(token_begin, row), static_cast<size_t>(op.head_dim) * sizeof(float));
-  }
-
-  // Unscaled scores of R rows with positions [from, from + count) of a page, count <= kBlock, those beyond being zero.
-  // Meanwhile touches their values in `value_page`.
-  template <int R>
-  void DotRows(const std::byte* page, const std::byte* value_page, int64_t row, int64_t from, int64_t count) {
-    F dot[R][V::kLanes];
-    for (int64_t p = 0; p < count; ++p) {
-      const std::byte* key = Entry(page, from + p);
-      PrefetchEntry(value_page, from + p);
-      F acc[R];
-      Unroll<R>([&](auto r) { acc[r] = V::Zero(); });
-      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
-        const F k = E::template Load<V>(key, d, op.head_dim);
-        Unroll<R>([&](auto r) { acc[r] = V::MulAdd(k, V::Load(queries + (row + r) * layout.padded_dim + d), acc[r]); });
-      }
-      Unroll<R>([&](auto r) { dot[r][p] = acc[r]; });
-    }
-    for (int64_t p = count; p < V::kLanes; ++p) Unroll<R>([&](auto r) { dot[r][p] = V::Zero(); });
-    Unroll<R>([&](auto r) { V::Store(scores + (row + r) * layout.padded_page + from, V::SumEach(dot[r])); });
-  }
-
-  // Unscaled scores of R rows with the kBlock positions in `keys`.
-  template <int R>
-  void ScoreRows(int64_t token_begin, int64_t row, int64_t from) {
-    const float* q[R];
-    F acc[R][2];
-    Unroll<R>([&](auto r) {
-      q[r] = Query(token_begin, row + r);
-      acc[r][0] = acc[r][1] = V::Zero();
-    });
-    for (int64_t d = 0; d < op.head_dim; ++d) {
-      const F k0 = V::Load(keys + d * kBlock);
-      const F k1 = V::Load(keys + d * kBlock + V::kLanes);
-      Unroll<R>([&](auto r) {
-        const F x = V::Set(q[r][d]);
-        acc[r][0] = V::MulAdd(x, k0, acc[r][0]);
-        acc[r][1] = V::MulAdd(x, k1, acc[r][1]);
-      });
-    }
-    Unroll<R>([&](auto r) {
-      float* out = scores + (row + r) * layout.padded_page + from;
-      V::Store(out, acc[r][0]);
-      V::Store(out + V::kLanes, acc[r][1]);
-    });
   }
 
   // Turns the first n scores of a row into weights relative to the row's new maximum.
@@ -193,9 +114,10 @@ struct Attender {
     max[row] = new_max;
   }
 
-  // Adds n weighted values of a page to columns [d, d + D vectors) of R rows' sums.
-  template <int R, int D>
-  void SumValues(const std::byte* page, int64_t row, int64_t n, int64_t d) {
+  // Adds n weighted values of type E to columns [d, d + D vectors) of R rows' sums. d is a multiple of E's run.
+  template <class E, int R, int D>
+  void SumValues(const std::byte* entries, int64_t bytes, int64_t dim, int64_t row, int64_t n, int64_t d) {
+    constexpr int kParts = E::template kRun<V> / V::kLanes;
     F acc[R][D];
     const float* weight[R];
     Unroll<R>([&](auto r) {
@@ -205,12 +127,10 @@ struct Attender {
         acc[r][i] = V::Mul(V::Load(sums + (row + r) * layout.padded_dim + d + i * V::kLanes), factor);
       });
     });
-    for (int64_t p = 0; p < n; ++p) {
+    for (int64_t p = 0; p < n; ++p, entries += bytes) {
       F v[D];
       Unroll<D>([&](auto i) {
-        const int64_t at = d + i * V::kLanes;
-        v[i] = kDecode ? E::template Load<V>(Entry(page, p), at, op.head_dim)
-                       : V::Load(values + p * layout.padded_dim + at);
+        v[i] = E::template LoadPart<V>(entries, d + i / kParts * kParts * V::kLanes, i % kParts, dim);
       });
       Unroll<R>([&](auto r) {
         const F w = V::Set(weight[r][p]);
@@ -222,89 +142,240 @@ struct Attender {
     });
   }
 
-  // Rows [row, row_end), which all see n positions of the page.
-  void SumRows(const std::byte* page, int64_t row, int64_t row_end, int64_t n) {
-    ForTokens<kRowsTogether>(row_end - row, [&](auto r, int64_t i) {
+  // Rows [row, row_end), which all see n values. kColumns vectors of a row's sums stay in registers while values stream
+  // by.
+  template <class E, int kColumns>
+  void SumRows(const std::byte* entries, int64_t bytes, int64_t dim, int64_t row, int64_t row_end, int64_t n) {
+    constexpr int kParts = E::template kRun<V> / V::kLanes;
+    constexpr int kRows = kColumns * kRowsTogether > V::kLanes ? V::kLanes / kColumns : kRowsTogether;
+    ForTokens<kRows>(row_end - row, [&](auto r, int64_t i) {
       ForTokens<kColumns>(layout.padded_dim / V::kLanes, [&](auto columns, int64_t column) {
-        SumValues<r, columns>(page, row + i, n, column * V::kLanes);
+        if constexpr (columns % kParts == 0) {
+          SumValues<E, r, columns>(entries, bytes, dim, row + i, n, column * V::kLanes);
+        }
       });
     });
   }
 
-  // One page for tokens [token_begin, token_end); rows count from token_begin.
-  void Page(int64_t page, int64_t token_begin, int64_t token_end) {
-    const int64_t base = page * op.page_tokens;
-    const int64_t have = Smaller<int64_t>(op.page_tokens, op.first_position + token_end - base);
-    const int64_t blind = base - op.first_position - token_begin;  // tokens that end before this page
-    const int64_t first_row = blind > 0 ? blind * group : 0;
-    const int64_t rows = (token_end - token_begin) * group;
-    for (int64_t from = 0; from < have; from += kBlock) {
-      const int64_t count = Smaller<int64_t>(kBlock, have - from);
-      if (!kDecode) TransposeKeys(op.k_pages[page], from, count);
-      ForTokens<kRowsTogether>(rows - first_row, [&](auto r, int64_t i) {
-        if constexpr (kDecode) {
-          DotRows<r>(op.k_pages[page], op.v_pages[page], first_row + i, from, count);
-        } else {
-          ScoreRows<r>(token_begin, first_row + i, from);
-        }
-      });
-    }
-    if (!kDecode) ConvertValues(op.v_pages[page], have);
-    const auto visible = [&](int64_t row) {
-      return Smaller<int64_t>(op.page_tokens, op.first_position + token_begin + row / group + 1 - base);
-    };
-    for (int64_t row = first_row; row < rows;) {
-      const int64_t n = visible(row);
-      int64_t end = row;
-      for (; end < rows && visible(end) == n; ++end) Softmax(end, n);
-      SumRows(op.v_pages[page], row, end, n);
-      row = end;
-    }
+  // Positions of the page from `base` on that a row sees, rows counting from token_begin.
+  int64_t Visible(int64_t token_begin, int64_t row, int64_t base) const {
+    return Smaller<int64_t>(op.page_tokens, op.first_position + token_begin + row / group + 1 - base);
   }
 
-  // Tokens [token_begin, token_end), at most layout.tokens.
-  void Tokens(int64_t token_begin, int64_t token_end) {
-    const int64_t rows = (token_end - token_begin) * group;
-    for (int64_t row = 0; row < rows; ++row) {
-      max[row] = -__builtin_inff();
-      total[row] = 0;
-      if (kDecode) CopyQuery(token_begin, row);
-    }
-    memset(sums, 0, static_cast<size_t>(rows * layout.padded_dim) * sizeof(float));
-    const int64_t pages = (op.first_position + token_end + op.page_tokens - 1) / op.page_tokens;
-    for (int64_t page = 0; page < pages; ++page) Page(page, token_begin, token_end);
-    for (int64_t row = 0; row < rows; ++row) {
-      float* out = op.out + (token_begin + row / group) * op.out_stride + (kv_head * group + row % group) * op.head_dim;
-      const float inverse = 1.0f / total[row];
-      for (int64_t d = 0; d < op.head_dim; ++d) out[d] = sums[row * layout.padded_dim + d] * inverse;
+  // Weighs and sums a page's values for rows [row, rows): sum(row, row_end, n) for those that see n positions.
+  template <class Sum>
+  void WeighRows(int64_t token_begin, int64_t row, int64_t rows, int64_t base, Sum&& sum) {
+    while (row < rows) {
+      const int64_t n = Visible(token_begin, row, base);
+      int64_t end = row;
+      for (; end < rows && Visible(token_begin, end, base) == n; ++end) Softmax(end, n);
+      sum(row, end, n);
+      row = end;
     }
   }
 };
 
-template <class V, class E, Phase kPhase>
-inline void AttendHeads(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin,
-                        int64_t token_end, float* scratch) {
-  for (int head = kv_head_begin; head < kv_head_end; ++head) {
-    Attender<V, E, kPhase> attender(op, head, scratch);
-    for (int64_t t = token_begin; t < token_end; t += attender.layout.tokens) {
-      attender.Tokens(t, Smaller(token_end, t + attender.layout.tokens));
+// Keys and values are converted to f32, each by its type, and serve many rows.
+template <class V>
+struct PromptAttender : AttentionRows<V> {
+  using Base = AttentionRows<V>;
+  using F = typename V::F;
+  using Base::group, Base::keys, Base::layout, Base::op, Base::scores, Base::values;
+  static constexpr int kBlock = AttentionLayout<V>::kBlock;  // positions scored together
+
+  void (PromptAttender::*transpose)(const std::byte* entries, int64_t from, int64_t count);
+  void (PromptAttender::*convert)(const std::byte* entries, int64_t count);
+
+  PromptAttender(const AttentionOp& o, int head, float* scratch)
+      : Base(o, head, scratch),
+        transpose(WithKvType(o.types.k, [](auto e) { return &PromptAttender::TransposeKeys<decltype(e)>; })),
+        convert(WithKvType(o.types.v, [](auto e) { return &PromptAttender::ConvertValues<decltype(e)>; })) {}
+
+  void BeginRow(int64_t, int64_t) {}
+
+  // Keys of positions [from, from + count) of a page, count <= kBlock, to `keys`; missing positions are zero.
+  template <class E>
+  void TransposeKeys(const std::byte* entries, int64_t from, int64_t count) {
+    for (int half = 0; half < 2; ++half) {
+      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
+        F v[V::kLanes];
+        for (int i = 0; i < V::kLanes; ++i) {
+          const int64_t p = half * V::kLanes + i;
+          v[i] = p < count ? LoadKv<V, E>(entries + (from + p) * this->k_bytes, d, op.head_dim) : V::Zero();
+        }
+        V::Transpose(v);
+        for (int i = 0; i < V::kLanes; ++i) V::Store(keys + (d + i) * kBlock + half * V::kLanes, v[i]);
+      }
     }
+  }
+
+  template <class E>
+  void ConvertValues(const std::byte* entries, int64_t count) {
+    for (int64_t p = 0; p < count; ++p) {
+      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
+        V::Store(values + p * layout.padded_dim + d, LoadKv<V, E>(entries + p * this->v_bytes, d, op.head_dim));
+      }
+    }
+  }
+
+  // Unscaled scores of R rows with the kBlock positions in `keys`.
+  template <int R>
+  void ScoreRows(int64_t token_begin, int64_t row, int64_t from) {
+    const float* q[R];
+    F acc[R][2];
+    Unroll<R>([&](auto r) {
+      q[r] = this->Query(token_begin, row + r);
+      acc[r][0] = acc[r][1] = V::Zero();
+    });
+    for (int64_t d = 0; d < op.head_dim; ++d) {
+      const F k0 = V::Load(keys + d * kBlock);
+      const F k1 = V::Load(keys + d * kBlock + V::kLanes);
+      Unroll<R>([&](auto r) {
+        const F x = V::Set(q[r][d]);
+        acc[r][0] = V::MulAdd(x, k0, acc[r][0]);
+        acc[r][1] = V::MulAdd(x, k1, acc[r][1]);
+      });
+    }
+    Unroll<R>([&](auto r) {
+      float* out = scores + (row + r) * layout.padded_page + from;
+      V::Store(out, acc[r][0]);
+      V::Store(out + V::kLanes, acc[r][1]);
+    });
+  }
+
+  // One page for tokens of which rows [row, rows) see something of it; `have` positions are filled.
+  void Page(int64_t page, int64_t token_begin, int64_t row, int64_t rows, int64_t have) {
+    for (int64_t from = 0; from < have; from += kBlock) {
+      const int64_t count = Smaller<int64_t>(kBlock, have - from);
+      (this->*transpose)(this->Entries(op.k_pages[page], this->k_bytes), from, count);
+      ForTokens<kRowsTogether>(rows - row, [&](auto r, int64_t i) { ScoreRows<r>(token_begin, row + i, from); });
+    }
+    (this->*convert)(this->Entries(op.v_pages[page], this->v_bytes), have);
+    this->WeighRows(token_begin, row, rows, page * op.page_tokens, [&](int64_t begin, int64_t end, int64_t n) {
+      this->template SumRows<KvFloat<ElementF32>, 2>(reinterpret_cast<const std::byte*>(values),
+                                                     layout.padded_dim * static_cast<int64_t>(sizeof(float)),
+                                                     layout.padded_dim, begin, end, n);
+    });
+  }
+};
+
+// Keys and values come from the page as they are multiplied. What depends on the keys' type and what on the values' are
+// functions of their own, so that a pair of types needs no code that its parts do not have.
+template <class V>
+struct DecodeAttender : AttentionRows<V> {
+  using Base = AttentionRows<V>;
+  using F = typename V::F;
+  using Base::layout, Base::op, Base::queries, Base::scores;
+
+  void (DecodeAttender::*score)(int64_t page, int64_t row, int64_t rows, int64_t have);
+  void (DecodeAttender::*sum)(const std::byte* entries, int64_t row, int64_t row_end, int64_t n);
+
+  DecodeAttender(const AttentionOp& o, int head, float* scratch)
+      : Base(o, head, scratch),
+        score(WithKvType(o.types.k, [](auto e) { return &DecodeAttender::ScorePage<decltype(e)>; })),
+        sum(WithKvType(o.types.v, [](auto e) { return &DecodeAttender::SumPage<decltype(e)>; })) {}
+
+  void BeginRow(int64_t token_begin, int64_t row) {
+    float* out = queries + row * layout.padded_dim;
+    memset(out, 0, static_cast<size_t>(layout.padded_dim) * sizeof(float));
+    memcpy(out, this->Query(token_begin, row), static_cast<size_t>(op.head_dim) * sizeof(float));
+  }
+
+  void PrefetchValue(const std::byte* value) const {
+    for (int64_t i = 0; i < this->v_bytes; i += 64) __builtin_prefetch(value + i);
+  }
+
+  // Unscaled scores of R rows with positions [from, from + count) of a page, count <= lanes, those beyond being zero.
+  // Meanwhile touches their values.
+  template <class E, int R>
+  void DotRows(const std::byte* key, const std::byte* value, int64_t row, int64_t from, int64_t count) {
+    constexpr int kRun = E::template kRun<V>;
+    F dot[R][V::kLanes];
+    for (int64_t p = 0; p < count; ++p, key += this->k_bytes, value += this->v_bytes) {
+      PrefetchValue(value);
+      F acc[R];
+      Unroll<R>([&](auto r) { acc[r] = V::Zero(); });
+      for (int64_t d = 0; d < op.head_dim; d += kRun) {
+        Unroll<kRun / V::kLanes>([&](auto part) {
+          const F k = E::template LoadPart<V>(key, d, part, op.head_dim);
+          const float* q = queries + row * layout.padded_dim + d + part * V::kLanes;
+          Unroll<R>([&](auto r) { acc[r] = V::MulAdd(k, V::Load(q + r * layout.padded_dim), acc[r]); });
+        });
+      }
+      Unroll<R>([&](auto r) { dot[r][p] = acc[r]; });
+    }
+    for (int64_t p = count; p < V::kLanes; ++p) Unroll<R>([&](auto r) { dot[r][p] = V::Zero(); });
+    Unroll<R>([&](auto r) { V::Store(scores + (row + r) * layout.padded_page + from, V::SumEach(dot[r])); });
+  }
+
+  template <class E>
+  void ScorePage(int64_t page, int64_t row, int64_t rows, int64_t have) {
+    const std::byte* key_entries = this->Entries(op.k_pages[page], this->k_bytes);
+    const std::byte* value_entries = this->Entries(op.v_pages[page], this->v_bytes);
+    for (int64_t from = 0; from < have; from += V::kLanes) {
+      const int64_t count = Smaller<int64_t>(V::kLanes, have - from);
+      ForTokens<kRowsTogether>(rows - row, [&](auto r, int64_t i) {
+        DotRows<E, r>(key_entries + from * this->k_bytes, value_entries + from * this->v_bytes, row + i, from, count);
+      });
+    }
+  }
+
+  template <class E>
+  void SumPage(const std::byte* entries, int64_t row, int64_t row_end, int64_t n) {
+    constexpr int kParts = E::template kRun<V> / V::kLanes;
+    constexpr int kColumns = V::kLanes == 16 || kParts == 4 ? 4 : 2;
+    this->template SumRows<E, kColumns>(entries, this->v_bytes, op.head_dim, row, row_end, n);
+  }
+
+  void Page(int64_t page, int64_t token_begin, int64_t row, int64_t rows, int64_t have) {
+    (this->*score)(page, row, rows, have);
+    const std::byte* entries = this->Entries(op.v_pages[page], this->v_bytes);
+    this->WeighRows(token_begin, row, rows, page * op.page_tokens,
+                    [&](int64_t begin, int64_t end, int64_t n) { (this->*sum)(entries, begin, end, n); });
+  }
+};
+
+// Tokens [token_begin, token_end), at most layout.tokens.
+template <class Attender>
+inline void AttendTokens(Attender& a, int64_t token_begin, int64_t token_end) {
+  const AttentionOp& op = a.op;
+  const int64_t rows = (token_end - token_begin) * a.group;
+  for (int64_t row = 0; row < rows; ++row) {
+    a.max[row] = -__builtin_inff();
+    a.total[row] = 0;
+    a.BeginRow(token_begin, row);
+  }
+  memset(a.sums, 0, static_cast<size_t>(rows * a.layout.padded_dim) * sizeof(float));
+  const int64_t pages = (op.first_position + token_end + op.page_tokens - 1) / op.page_tokens;
+  for (int64_t page = 0; page < pages; ++page) {
+    const int64_t base = page * op.page_tokens;
+    const int64_t have = Smaller<int64_t>(op.page_tokens, op.first_position + token_end - base);
+    const int64_t blind = base - op.first_position - token_begin;  // tokens that end before this page
+    a.Page(page, token_begin, blind > 0 ? blind * a.group : 0, rows, have);
+  }
+  for (int64_t row = 0; row < rows; ++row) {
+    float* out =
+        op.out + (token_begin + row / a.group) * op.out_stride + (a.kv_head * a.group + row % a.group) * op.head_dim;
+    const float inverse = 1.0f / a.total[row];
+    for (int64_t d = 0; d < op.head_dim; ++d) out[d] = a.sums[row * a.layout.padded_dim + d] * inverse;
   }
 }
 
-template <class V, Phase kPhase>
-inline void AttendPhase(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin,
+template <class Attender>
+inline void AttendHeads(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin,
                         int64_t token_end, void* scratch) {
-  const auto attend = op.kv_type == DType::kF16   ? AttendHeads<V, KvFloat<ElementF16>, kPhase>
-                      : op.kv_type == DType::kF32 ? AttendHeads<V, KvFloat<ElementF32>, kPhase>
-                                                  : AttendHeads<V, KvQ8_0, kPhase>;
-  attend(op, kv_head_begin, kv_head_end, token_begin, token_end, static_cast<float*>(scratch));
+  for (int head = kv_head_begin; head < kv_head_end; ++head) {
+    Attender attender(op, head, static_cast<float*>(scratch));
+    for (int64_t t = token_begin; t < token_end; t += attender.layout.tokens) {
+      AttendTokens(attender, t, Smaller(token_end, t + attender.layout.tokens));
+    }
+  }
 }
 
 template <class V>
 inline void AttendKv(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                      void* scratch) {
-  const auto attend = op.phase == Phase::kDecode ? AttendPhase<V, Phase::kDecode> : AttendPhase<V, Phase::kPrompt>;
+  const auto attend = op.phase == Phase::kDecode ? AttendHeads<DecodeAttender<V>> : AttendHeads<PromptAttender<V>>;
   attend(op, kv_head_begin, kv_head_end, token_begin, token_end, scratch);
 }
 

@@ -72,6 +72,35 @@ inline void RopeHeads(float* x, int heads, int head_dim, const float* cos, const
   }
 }
 
+// The stages of a transform that stay within a vector: lanes i and i ^ distance to their sum and difference.
+template <class V, int kDistance = 1>
+inline typename V::F HadamardLanes(typename V::F v) {
+  if constexpr (kDistance == V::kLanes) {
+    return v;
+  } else {
+    float signs[V::kLanes];
+    for (int i = 0; i < V::kLanes; ++i) signs[i] = (i & kDistance) != 0 ? -1.0f : 1.0f;
+    return HadamardLanes<V, kDistance * 2>(V::MulAdd(v, V::Load(signs), V::template Exchange<kDistance>(v)));
+  }
+}
+
+template <class V>
+inline void HadamardRow(float* x, int64_t count, int64_t block) {
+  using F = typename V::F;
+  const F scale = V::Set(1.0f / __builtin_sqrtf(static_cast<float>(block)));
+  for (float* end = x + count; x != end; x += block) {
+    for (int64_t i = 0; i < block; i += V::kLanes) V::Store(x + i, HadamardLanes<V>(V::Mul(V::Load(x + i), scale)));
+    for (int64_t distance = V::kLanes; distance < block; distance *= 2) {
+      for (int64_t i = 0; i < block; i += V::kLanes) {
+        if ((i & distance) != 0) continue;
+        const F a = V::Load(x + i), b = V::Load(x + i + distance);
+        V::Store(x + i, V::Add(a, b));
+        V::Store(x + i + distance, V::Sub(a, b));
+      }
+    }
+  }
+}
+
 template <class V>
 inline void SiluMulRow(const float* gate, const float* up, int64_t count, float* out) {
   using F = typename V::F;
@@ -89,6 +118,7 @@ inline void StoreRow(const float* src, DType type, int64_t count, std::byte* dst
     return;
   }
   if (type == DType::kQ8_0) return KvQ8_0::Store<V>(src, count, dst);
+  if (type == DType::kQ4_0) return KvQ4_0::Store<V>(src, count, dst);
   int64_t i = 0;
   for (; i + V::kLanes <= count; i += V::kLanes) V::StoreF16(dst + 2 * i, V::Load(src + i));
   if (i == count) return;

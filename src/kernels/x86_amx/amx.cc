@@ -72,6 +72,7 @@ const KernelTable kAmxKernels = {
     .attention = amx::Attention,
     .rms_norm = avx512vnni::RmsNorm,
     .rope = avx512vnni::Rope,
+    .hadamard = avx512vnni::Hadamard,
     .silu_mul = avx512vnni::SiluMul,
     .store = avx512vnni::Store,
     .decode_row = avx2::DecodeRow,

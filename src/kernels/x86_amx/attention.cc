@@ -1,5 +1,6 @@
-// Prompt attention over an f16 or q8_0 cache: scores and weighted values as products of bf16 tiles, softmax between
-// them in f32 with a running maximum (Milakov & Gimelshein 2018; Dao et al. 2022). The score matrix never exists.
+// Prompt attention over a cache of any type but f32: scores and weighted values as products of bf16 tiles, softmax
+// between them in f32 with a running maximum (Milakov & Gimelshein 2018; Dao et al. 2022). The score matrix never
+// exists.
 //
 // A row is one query head of one token; the heads that share a KV head are neighbours. Rows go through blocks of kKeys
 // positions that begin at multiples of kKeys, so what a row computes does not depend on where its chunk began.
@@ -48,8 +49,8 @@ struct Layout {
 // 32 elements of a cached vector from `step` * 32 on. E as in simd/kv_cache.h.
 template <class E>
 __m512i LoadBf16(const std::byte* vector, int step, int head_dim) {
-  return ToBf16(E::template Load<Vec>(vector, step * kStep, head_dim),
-                E::template Load<Vec>(vector, step * kStep + 16, head_dim));
+  return ToBf16(LoadKv<Vec, E>(vector, int64_t{step} * kStep, head_dim),
+                LoadKv<Vec, E>(vector, int64_t{step} * kStep + 16, head_dim));
 }
 
 // 2^x for x <= 0, relative error 1e-4, which is below that of the bf16 weights; 0 for kMasked.
@@ -63,13 +64,16 @@ __m512 PowerOfTwo(__m512 x) {
   return _mm512_scalef_ps(p, n);
 }
 
-template <class E>
 class Attender {
  public:
   Attender(const AttentionOp& op, int kv_head, std::byte* scratch)
       : op_(op),
         layout_(op.heads / op.kv_heads, op.head_dim),
         kv_head_(kv_head),
+        k_bytes_(WithKvType(op.types.k, [&](auto e) { return e.Bytes(op.head_dim); })),
+        v_bytes_(WithKvType(op.types.v, [&](auto e) { return e.Bytes(op.head_dim); })),
+        load_keys_(WithKvType(op.types.k, [](auto e) { return &Attender::LoadKeys<decltype(e)>; })),
+        load_values_(WithKvType(op.types.v, [](auto e) { return &Attender::LoadValues<decltype(e)>; })),
         queries_(scratch + layout_.queries()),
         keys_(scratch + layout_.keys()),
         values_(scratch + layout_.values()),
@@ -90,8 +94,8 @@ class Attender {
     Begin(pairs);
     const int64_t positions = op_.first_position + end;
     for (int64_t base = 0; base < positions; base += kKeys) {
-      LoadKeys(base, positions);
-      LoadValues(base, positions);
+      (this->*load_keys_)(base, positions);
+      (this->*load_values_)(base, positions);
       for (int64_t pair = 0; pair < pairs; ++pair) {
         // The pair's last row sees the most; a block that it does not see changes nothing.
         if (Visible(pair * kPair + kPair - 1, base) > 0) Block(pair, base);
@@ -124,17 +128,18 @@ class Attender {
   }
 
   // The entry of a position, or null beyond the last.
-  const std::byte* Entry(const std::byte* const* pages, int64_t position, int64_t positions) const {
+  const std::byte* Entry(const std::byte* const* pages, int64_t bytes, int64_t position, int64_t positions) const {
     if (position >= positions) return nullptr;
     const int64_t slot = kv_head_ * static_cast<int64_t>(op_.page_tokens) + position % op_.page_tokens;
-    return pages[position / op_.page_tokens] + slot * E::Bytes(op_.head_dim);
+    return pages[position / op_.page_tokens] + slot * bytes;
   }
 
   // Keys as B tiles: columns are positions, rows pairs of dimensions.
+  template <class E>
   void LoadKeys(int64_t base, int64_t positions) const {
     for (int64_t first = 0; first < kKeys; first += kTile) {
       const std::byte* entry[kTile];
-      for (int i = 0; i < kTile; ++i) entry[i] = Entry(op_.k_pages, base + first + i, positions);
+      for (int i = 0; i < kTile; ++i) entry[i] = Entry(op_.k_pages, k_bytes_, base + first + i, positions);
       for (int s = 0; s < layout_.steps; ++s) {
         __m512 v[kTile];
         for (int i = 0; i < kTile; ++i) {
@@ -149,10 +154,11 @@ class Attender {
 
   // Values as B tiles: rows are pairs of positions, columns dimensions, in the order in which unpacking interleaves
   // them: of each 32, the first tile holds 0-3, 8-11, 16-19, 24-27 and the second the others.
+  template <class E>
   void LoadValues(int64_t base, int64_t positions) const {
     for (int64_t first = 0; first < kKeys; first += 2) {
-      const std::byte* even = Entry(op_.v_pages, base + first, positions);
-      const std::byte* odd = Entry(op_.v_pages, base + first + 1, positions);
+      const std::byte* even = Entry(op_.v_pages, v_bytes_, base + first, positions);
+      const std::byte* odd = Entry(op_.v_pages, v_bytes_, base + first + 1, positions);
       for (int s = 0; s < layout_.steps; ++s) {
         const __m512i a = even != nullptr ? LoadBf16<E>(even, s, op_.head_dim) : _mm512_setzero_si512();
         const __m512i b = odd != nullptr ? LoadBf16<E>(odd, s, op_.head_dim) : _mm512_setzero_si512();
@@ -259,6 +265,10 @@ class Attender {
   const AttentionOp& op_;
   Layout layout_;
   int kv_head_;
+  int64_t k_bytes_;  // of one vector
+  int64_t v_bytes_;
+  void (Attender::*load_keys_)(int64_t base, int64_t positions) const;
+  void (Attender::*load_values_)(int64_t base, int64_t positions) const;
   std::byte* queries_;
   std::byte* keys_;
   std::byte* values_;
@@ -273,15 +283,15 @@ class Attender {
 };
 
 bool UsesTiles(const AttentionOp& op) {
-  return op.phase == Phase::kPrompt && !op.exact && op.kv_type != DType::kF32 && op.head_dim % kStep == 0;
+  return op.phase == Phase::kPrompt && !op.exact && op.types.k != DType::kF32 && op.types.v != DType::kF32 &&
+         op.head_dim % kStep == 0;
 }
 
-template <class E>
 void AttendHeads(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                  std::byte* scratch) {
   const TileRegisters registers;
   for (int head = kv_head_begin; head < kv_head_end; ++head) {
-    Attender<E> attender(op, head, scratch);
+    Attender attender(op, head, scratch);
     for (int64_t t = token_begin; t < token_end; t += attender.token_count()) {
       attender.Attend(t, Smaller(token_end, t + attender.token_count()));
     }
@@ -301,8 +311,7 @@ size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens) {
 void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
                void* scratch) {
   if (!UsesTiles(op)) return avx512vnni::Attention(op, kv_head_begin, kv_head_end, token_begin, token_end, scratch);
-  const auto attend = op.kv_type == DType::kF16 ? AttendHeads<KvFloat<ElementF16>> : AttendHeads<KvQ8_0>;
-  attend(op, kv_head_begin, kv_head_end, token_begin, token_end, static_cast<std::byte*>(scratch));
+  AttendHeads(op, kv_head_begin, kv_head_end, token_begin, token_end, static_cast<std::byte*>(scratch));
 }
 
 }  // namespace amx

@@ -34,6 +34,7 @@ const KernelTable kAvx2Kernels = {
     .attention = avx2::Attention,
     .rms_norm = avx2::RmsNorm,
     .rope = avx2::Rope,
+    .hadamard = avx2::Hadamard,
     .silu_mul = avx2::SiluMul,
     .store = avx2::Store,
     .decode_row = avx2::DecodeRow,

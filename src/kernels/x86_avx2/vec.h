@@ -77,8 +77,28 @@ struct Vec {
     _mm_storel_epi64(static_cast<__m128i*>(p), _mm_packs_epi16(half, half));
   }
 
-  // Lanes 2i and 2i+1 exchanged.
-  static F SwapPairs(F v) { return _mm256_permute_ps(v, 0xb1); }
+  // 16 integers, and those that the low or high halves of kLanes bytes point at.
+  using Table = __m128i;
+  static Table LoadTable(const int8_t levels[16]) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(levels)); }
+  static F LookUp(Table table, const std::byte* p, bool high) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i codes = _mm_and_si128(high ? _mm_srli_epi16(bytes, 4) : bytes, _mm_set1_epi8(15));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_shuffle_epi8(table, codes)));
+  }
+  // The bf16 value at p in every lane. Reads the two bytes before it too.
+  static F SetBF16(const std::byte* p) {
+    float value;
+    memcpy(&value, p - 2, sizeof(value));
+    return _mm256_and_ps(Set(value), _mm256_castsi256_ps(_mm256_set1_epi32(-65536)));
+  }
+
+  // Lanes i and i ^ kDistance exchanged.
+  template <int kDistance>
+  static F Exchange(F v) {
+    if constexpr (kDistance == 4) return _mm256_permute2f128_ps(v, v, 0x01);
+    return _mm256_permute_ps(v, kDistance == 1 ? 0xb1 : 0x4e);
+  }
+  static F SwapPairs(F v) { return Exchange<1>(v); }
   // Four values, each twice.
   static F LoadTwice(const float* p) {
     return _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));

@@ -31,6 +31,7 @@ const KernelTable kAvx512VnniKernels = {
     .attention = avx512vnni::Attention,
     .rms_norm = avx512vnni::RmsNorm,
     .rope = avx512vnni::Rope,
+    .hadamard = avx512vnni::Hadamard,
     .silu_mul = avx512vnni::SiluMul,
     .store = avx512vnni::Store,
     .decode_row = avx2::DecodeRow,

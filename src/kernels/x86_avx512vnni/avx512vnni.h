@@ -27,6 +27,7 @@ void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_
 void RmsNorm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows, int64_t cols, float* out,
              int64_t out_stride);
 void Rope(float* x, int heads, int head_dim, const float* cos, const float* sin, bool interleaved);
+void Hadamard(float* x, int64_t count, int64_t block);
 void SiluMul(const float* gate, const float* up, int64_t count, float* out);
 void Store(const float* src, DType type, int64_t count, std::byte* dst);
 

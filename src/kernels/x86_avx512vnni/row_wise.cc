@@ -21,6 +21,7 @@ void RmsNorm(const float* x, int64_t x_stride, const float* weight, float eps, i
 void Rope(float* x, int heads, int head_dim, const float* cos, const float* sin, bool interleaved) {
   RopeHeads<Vec>(x, heads, head_dim, cos, sin, interleaved);
 }
+void Hadamard(float* x, int64_t count, int64_t block) { HadamardRow<Vec>(x, count, block); }
 void SiluMul(const float* gate, const float* up, int64_t count, float* out) { SiluMulRow<Vec>(gate, up, count, out); }
 void Store(const float* src, DType type, int64_t count, std::byte* dst) { StoreRow<Vec>(src, type, count, dst); }
 

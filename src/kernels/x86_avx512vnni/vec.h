@@ -86,8 +86,27 @@ struct Vec {
     _mm_storeu_si128(static_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
   }
 
-  // Lanes 2i and 2i+1 exchanged.
-  static F SwapPairs(F v) { return _mm512_permute_ps(v, 0xb1); }
+  // 16 integers, and those that the low or high halves of kLanes bytes point at.
+  using Table = F;
+  static Table LoadTable(const int8_t levels[16]) { return LoadInt8(levels); }
+  static F LookUp(Table table, const std::byte* p, bool high) {
+    const __m512i codes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm512_permutexvar_ps(high ? _mm512_srli_epi32(codes, 4) : codes, table);  // minds the low four bits alone
+  }
+  // The bf16 value at p in every lane. Reads the two bytes before it too.
+  static F SetBF16(const std::byte* p) {
+    float value;
+    memcpy(&value, p - 2, sizeof(value));
+    return _mm512_and_ps(Set(value), _mm512_castsi512_ps(_mm512_set1_epi32(-65536)));
+  }
+
+  // Lanes i and i ^ kDistance exchanged.
+  template <int kDistance>
+  static F Exchange(F v) {
+    if constexpr (kDistance >= 4) return _mm512_shuffle_f32x4(v, v, kDistance == 4 ? 0xb1 : 0x4e);
+    return _mm512_permute_ps(v, kDistance == 1 ? 0xb1 : 0x4e);
+  }
+  static F SwapPairs(F v) { return Exchange<1>(v); }
   // Eight values, each twice.
   static F LoadTwice(const float* p) {
     const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
