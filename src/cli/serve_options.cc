@@ -91,6 +91,7 @@ void DeclareCacheOptions(CLI::App* command, ServeOptions* o) {
 
 void DeclareServeOptions(CLI::App* command, ServeOptions* o) {
   std::vector<std::string> names;
+  names.reserve(kProfiles.size() + 1);
   for (const Profile& profile : kProfiles) names.emplace_back(profile.name);
   // The first to be declared is the first to take effect: what follows overrides it.
   command

@@ -25,7 +25,7 @@ struct SessionOptions {
   int64_t context = 0;  // as MemoryWishes has it
   int max_sequences = 8;
   int max_queue = 64;
-  int64_t prompt_chunk = 512;  // prompt tokens in one step, at least max_sequences
+  int64_t prompt_chunk = 512;            // prompt tokens in one step, at least max_sequences
   std::optional<KvTypes> kv_types = {};  // unset: the model's DefaultKvTypes
   PrefixReuse prefix = PrefixReuse::kAll;
   std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere
