@@ -170,7 +170,7 @@ Status Calibrator::ProbeEnds(const Importance& importance) {
 Status Calibrator::ObserveOutput(const TextWindows& windows, std::span<const float> hidden) {
   std::vector<float> logits(static_cast<size_t>(windows.window * pass_.config().vocab));
   pass_.interception().observe = [&](Rows x, std::span<const MatMulTarget> targets) { collector_.Add(x, targets); };
-  const Status status = pass_.Logits(hidden.first(static_cast<size_t>(windows.window * pass_.config().hidden)), logits);
+  Status status = pass_.Logits(hidden.first(static_cast<size_t>(windows.window * pass_.config().hidden)), logits);
   pass_.interception().observe = nullptr;
   return status;
 }

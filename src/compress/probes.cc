@@ -46,7 +46,7 @@ Status Probes::WithReplacement(const TensorInfo& tensor, const Importance& impor
   const auto encoded = EncodeMatrix(source, options_.probe, WeightsOf(tensor, importance), threads_);
   auto& replacements = pass_.interception().replacements;
   replacements[source.data] = {options_.probe, source.rows, source.cols, encoded.data()};
-  const Status status = use();
+  Status status = use();
   replacements.clear();
   return status;
 }
