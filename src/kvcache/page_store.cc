@@ -185,7 +185,7 @@ void PageStore::Write(StoredPage stored, std::span<const std::byte> page) {
       return;
     }
     stored.generation = ++time_;
-    pending_[stored.key] = 1;
+    pending_.insert(stored.key);
     jobs_.push_back({std::move(stored), {page.begin(), page.end()}});
   }
   wake_.notify_one();

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <thread>
@@ -97,7 +98,7 @@ class PageStore {
   std::vector<SlabFile> slabs_;
   std::vector<Place> free_;
   std::map<PageKey, Entry> entries_;
-  std::map<PageKey, int> pending_;  // handed over and not written yet
+  std::set<PageKey> pending_;  // handed over and not written yet
   std::deque<Job> jobs_;
   bool writing_ = false;
   bool stop_ = false;
