@@ -2,7 +2,7 @@
 # Installs what is missing, builds, and runs the tests. Usage: ./test.sh [STAGE...]
 #   checks   layers, file sizes, formatting
 #   unit     unit and parity tests of the 'dev' preset
-#   tidy     clang-tidy
+#   tidy     clang-tidy over what the last TIDY_COMMITS commits (default 20) changed, or everything with TIDY_COMMITS=all
 #   web      the page: types, unit tests, build
 #   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
 #   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -45,10 +45,20 @@ stage_tsan() {
   done
 }
 
+# The sources that tidy looks at, one on a line.
+tidy_sources() {
+  local since
+  if [ "${TIDY_COMMITS:=20}" != all ] && since=$(git rev-parse --verify --quiet "HEAD~$TIDY_COMMITS"); then
+    git diff --name-only --diff-filter=d "$since" -- 'src/*.cc'
+  else
+    git ls-files 'src/*.cc'
+  fi | grep -v _test.cc || true
+}
+
 stage_tidy() {
   cmake --preset dev >/dev/null
-  git ls-files 'src/*.cc' | grep -v _test.cc | xargs -P "$(nproc)" -n 4 clang-tidy-14 -p build/dev --quiet --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-ignored-optimization-argument 2>/dev/null
-  echo "clang-tidy: fine"
+  tidy_sources | xargs -r -P "$(nproc)" -n 4 clang-tidy-14 -p build/dev --quiet --extra-arg=-Wno-unknown-warning-option --extra-arg=-Wno-ignored-optimization-argument 2>/dev/null
+  echo "clang-tidy: fine, $(tidy_sources | wc -l) files"
 }
 
 stage_web() {
