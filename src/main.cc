@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "cli/command.h"
+#include "core/process_limits.h"
 #include "core/version.h"
 
 int main(int argc, char** argv) {
@@ -12,6 +13,8 @@ int main(int argc, char** argv) {
   // start), and no lines of its own on standard error.
   setenv("HWLOC_PLUGINS_PATH", "", 0);
   setenv("HWLOC_HIDE_ERRORS", "2", 0);
+
+  inkstone::KeepAddressSpaceSmall();
 
   CLI::App app{"Inkstone compresses language models until they fit, and serves them on the computer you have.",
                "inkstone"};

@@ -35,6 +35,8 @@ class DeviceBuffer {
   DeviceBuffer(DeviceBuffer&& other) noexcept;
   DeviceBuffer& operator=(DeviceBuffer&& other) noexcept;
   ~DeviceBuffer();
+  // The system pages that lie wholly within the range go back to the system; they read as zero when touched again.
+  void GiveBack(size_t offset, size_t bytes);
   std::byte* data() const { return data_; }
   size_t size() const { return size_; }
 
@@ -111,6 +113,8 @@ class Backend {
   virtual Status Reserve(const BackendLimits& limits) = 0;
   // Bytes that Reserve takes.
   virtual size_t ReserveBytes(const BackendLimits& limits) const = 0;
+  // The memory that Reserve took, in this process.
+  virtual std::span<const std::byte> memory() const { return {}; }
 
   // out[r] = decoded row tokens[r] of `table`. Token ids must be within the table.
   virtual void Embed(const WeightView& table, std::span<const int32_t> tokens, Rows out) = 0;

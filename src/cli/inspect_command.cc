@@ -7,9 +7,15 @@
 #include "cli/command.h"
 #include "cli/model_path.h"
 #include "cli/sensitivity_table.h"
+#include "core/memory_info.h"
 #include "core/units.h"
+#include "engine/session_plan.h"
 #include "model/model.h"
+#include "model/runtime.h"
+#include "planner/memory_account.h"
 #include "server/json_writer.h"
+#include "server/memory_json.h"
+#include "server/server.h"
 
 namespace inkstone {
 namespace {
@@ -22,7 +28,7 @@ struct InspectOptions : CommonOptions {
 
 void Declare(CLI::App* command, InspectOptions* o) {
   AddCommonOptions(command, o);
-  command->add_option("--context", o->context, "Tokens to compute the KV cache for")
+  command->add_option("--context", o->context, "Tokens to compute the memory for")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 24));
   AddKvTypeOption(command, &o->kv_types, kDefaultKv);
@@ -90,8 +96,31 @@ uint64_t KvBytes(const ModelConfig& config, KvTypes types, int64_t context) {
   return layout.ok() ? layout->page_bytes() * static_cast<uint64_t>(layout->PagesFor(context)) : 0;
 }
 
-void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const SensitivityTable& sensitivity,
-               const InspectOptions& o) {
+// What `inkstone serve` plans for one sequence of this context, whether the machine has it or not.
+Result<MemoryPlan> PlanOf(const Checkpoint& checkpoint, ModelConfig config, const InspectOptions& o) {
+  INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({.threads = o.threads, .cpu = o.cpu}));
+  SessionOptions options{.model = checkpoint.path(), .context = o.context, .max_sequences = 1};
+  options.kv_types = o.kv_types;
+  options.connection_bytes = HttpLimits{}.MostBytes();
+  MemoryFacts facts;
+  for (const MappedFile& file : checkpoint.files()) facts.weight_bytes += file.size();
+  facts.available = uint64_t{1} << 60;
+  config.context = std::max(config.context, o.context);
+  INK_ASSIGN_OR_RETURN(const SessionPlan plan, PlanSession(checkpoint, config, *runtime->NewBackend(), facts, options));
+  MemoryPlan memory = plan.memory;
+  memory.available = GetMemoryInfo().available;
+  return memory;
+}
+
+struct Inspected {
+  const Checkpoint& checkpoint;
+  const ModelConfig& config;
+  const SensitivityTable& sensitivity;
+  const MemoryPlan& memory;
+};
+
+void PrintJson(const Inspected& inspected, const InspectOptions& o) {
+  const auto& [checkpoint, config, sensitivity, memory] = inspected;
   const Summary s = Summarize(checkpoint);
   const KvTypes kv_types = o.kv_types.value_or(config.DefaultKvTypes());
   JsonWriter json;
@@ -110,7 +139,10 @@ void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const Se
   for (const char* name : {"f16", "q8_0", "q4_0"}) {
     json.Field(std::string("kv_bytes_") + name, KvBytes(config, *KvTypesFromName(name), o.context));
   }
-  json.Key("types").BeginObject();
+  json.Key("memory").BeginObject().Field("planned", memory.total()).Field("available", memory.available);
+  json.Key("purposes");
+  WritePurposes(json, PlannedAccount(memory), false);
+  json.EndObject().Key("types").BeginObject();
   for (const auto& [name, total] : s.types) {
     json.Key(name)
         .BeginObject()
@@ -133,10 +165,9 @@ void PrintJson(const Checkpoint& checkpoint, const ModelConfig& config, const Se
   std::puts(json.EndObject().Take().c_str());
 }
 
-void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const SensitivityTable& sensitivity,
-               const InspectOptions& o) {
+void PrintText(const Inspected& inspected, const InspectOptions& o) {
+  const auto& [checkpoint, config, sensitivity, memory] = inspected;
   const Summary s = Summarize(checkpoint);
-  const KvTypes kv_types = o.kv_types.value_or(config.DefaultKvTypes());
   std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n", checkpoint.path().c_str(),
               config.architecture.c_str(), static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
               8.0 * static_cast<double>(s.bytes) / static_cast<double>(s.parameters));
@@ -150,10 +181,8 @@ void PrintText(const Checkpoint& checkpoint, const ModelConfig& config, const Se
     std::printf("%-8s %8lld %10s\n", std::string(name).c_str(), static_cast<long long>(total.tensors),
                 FormatBytes(total.bytes).c_str());
   }
-  const uint64_t kv_bytes = KvBytes(config, kv_types, o.context);
-  std::printf("\nwith %lld tokens of context: weights %s + KV cache %s (%s) = %s, and about 0.2 GB to run\n\n",
-              static_cast<long long>(o.context), FormatBytes(s.bytes).c_str(), FormatBytes(kv_bytes).c_str(),
-              KvTypesName(kv_types).c_str(), FormatBytes(s.bytes + kv_bytes).c_str());
+  std::printf("\nserving one conversation of %lld tokens takes at most\n%s\n", static_cast<long long>(o.context),
+              memory.Report().c_str());
   for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
     std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
   }
@@ -172,7 +201,9 @@ Status Run(const InspectOptions& o) {
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(checkpoint));
   INK_RETURN_IF_ERROR(config.KvLayoutFor(o.kv_types.value_or(config.DefaultKvTypes())).status());
   INK_ASSIGN_OR_RETURN(const SensitivityTable sensitivity, ReadSensitivity(checkpoint.metadata()));
-  o.json ? PrintJson(checkpoint, config, sensitivity, o) : PrintText(checkpoint, config, sensitivity, o);
+  INK_ASSIGN_OR_RETURN(const MemoryPlan memory, PlanOf(checkpoint, config, o));
+  const Inspected inspected{checkpoint, config, sensitivity, memory};
+  o.json ? PrintJson(inspected, o) : PrintText(inspected, o);
   return Status::Ok();
 }
 

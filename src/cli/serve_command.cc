@@ -2,7 +2,10 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <array>
 #include <cstdio>
+#include <cstdlib>
+#include <string>
 
 #include "cli/serve_options.h"
 #include "core/units.h"
@@ -17,6 +20,21 @@ std::shared_ptr<spdlog::logger> MakeLogger() {
   return logger;
 }
 
+// One line for each change of level, and what it means.
+void LogMemoryLevel(spdlog::logger& logger, MemoryLevel before, const MemoryState& now) {
+  static constexpr std::array<const char*, kMemoryLevels> kMeanings = {"all is as usual",
+                                                                       "cached pages give way",
+                                                                       "pages are handed to the page store",
+                                                                       "requests wait while others run",
+                                                                       "the last in order give up their pages",
+                                                                       "new requests are refused"};
+  const std::string left = (now.headroom < 0 ? "-" : "") + FormatBytes(static_cast<uint64_t>(std::llabs(now.headroom)));
+  logger.log(now.level > before ? spdlog::level::warn : spdlog::level::info,
+             "memory: {} -> {}: {}; headroom {}, {} pages may be in use", MemoryLevelName(before),
+             MemoryLevelName(now.level), kMeanings[static_cast<size_t>(now.level)], left,
+             now.page_limit < 0 ? "all" : std::to_string(now.page_limit));
+}
+
 Status Run(const ServeOptions& o) {
   INK_ASSIGN_OR_RETURN(SessionOptions session_options, ToSessionOptions(o));
   session_options.max_sequences = o.sequences;
@@ -25,16 +43,21 @@ Status Run(const ServeOptions& o) {
   session_options.cache_folder = o.cache_folder;
   INK_ASSIGN_OR_RETURN(session_options.cache_bytes, ParseBytes(o.cache_size));
   session_options.prompt_chunk = o.prompt_chunk;
+  ServerOptions options;
+  options.limits.connections = o.connections;
+  options.logger = MakeLogger();
+  session_options.connection_bytes = options.limits.MostBytes();
+  session_options.memory_hooks.on_change = [logger = options.logger](MemoryLevel before, const MemoryState& now) {
+    LogMemoryLevel(*logger, before, now);
+  };
   INK_ASSIGN_OR_RETURN(const auto session, Session::Open(session_options));
 
-  ServerOptions options;
   options.host = o.host;
   options.port = o.port;
   options.allowed_origins = o.origins;
   options.allowed_hosts = o.hosts;
   options.context_policy = o.context_policy;
   options.access_log = !o.quiet;
-  options.logger = MakeLogger();
   options.handle_signals = true;
   INK_ASSIGN_OR_RETURN(const auto server, Server::Create(*session, options));
 

@@ -120,6 +120,9 @@ void DeclareServeOptions(CLI::App* command, ServeOptions* o) {
   DeclareCacheOptions(command, o);
   command->add_option("--allow-origin", o->origins, "Further web origin that may call the API, or *");
   command->add_option("--allow-host", o->hosts, "Further Host name that is accepted");
+  command->add_option("--connections", o->connections, "Connections open at once; one more is answered with 503")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
   command->add_flag("--quiet", o->quiet, "No line for each request");
   names.emplace_back("all");
   command

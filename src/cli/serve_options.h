@@ -10,6 +10,7 @@
 
 #include "cli/session_options.h"
 #include "engine/context_policy.h"
+#include "server/server.h"
 
 namespace inkstone {
 
@@ -42,6 +43,7 @@ struct ServeOptions : SessionCommandOptions {  // its context and kv_types are s
   std::vector<std::string> origins;
   std::vector<std::string> hosts;
   bool quiet = false;
+  int connections = HttpLimits{}.connections;
   PrefixReuse prefix = PrefixReuse::kAll;
   std::string cache_folder;
   std::string cache_size = "4GB";

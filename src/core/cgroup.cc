@@ -1,5 +1,6 @@
 #include "core/cgroup.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -59,6 +60,13 @@ std::optional<double> QuotaOf(const fs::path& v2_file) {
 
 }  // namespace
 
+std::vector<CgroupFolder> CgroupMemoryFolders() {
+  std::vector<CgroupFolder> folders;
+  for (const fs::path& folder : GroupFolders("")) folders.push_back({folder.string(), true});
+  for (const fs::path& folder : GroupFolders("memory")) folders.push_back({folder.string(), false});
+  return folders;
+}
+
 std::optional<double> CgroupCpuQuota() {
   std::optional<double> tightest;
   const auto consider = [&](std::optional<double> quota) {
@@ -86,11 +94,12 @@ std::optional<CgroupMemory> CgroupMemoryLimit() {
     if (!tightest || room(memory) < room(*tightest)) tightest = memory;
   };
   for (const fs::path& folder : GroupFolders("")) {
-    const auto limit = ReadNumber(folder / "memory.max");
-    if (!limit) continue;
+    constexpr uint64_t kNone = uint64_t{1} << 60;
+    const uint64_t limit = std::min(ReadNumber(folder / "memory.max").value_or(kNone),
+                                    ReadNumber(folder / "memory.high").value_or(kNone));  // beyond it all is throttled
     const uint64_t file =
         ReadKeyed(folder / "memory.stat", "inactive_file") + ReadKeyed(folder / "memory.stat", "active_file");
-    consider(*limit, ReadNumber(folder / "memory.current").value_or(0), file);
+    consider(limit, ReadNumber(folder / "memory.current").value_or(0), file);
   }
   for (const fs::path& folder : GroupFolders("memory")) {
     const auto limit = ReadNumber(folder / "memory.limit_in_bytes");

@@ -15,6 +15,7 @@ enum class StatusCode {
   kDataLoss,           // bytes from outside are malformed or truncated
   kResourceExhausted,  // memory, disk, queue or context is full
   kUnavailable,        // try again later
+  kOverloaded,         // likewise: memory is short
   kCancelled,
   kUnimplemented,  // valid input of a kind that this program does not support
   kInternal,
@@ -42,6 +43,7 @@ inline Status NotFound(std::string m) { return {StatusCode::kNotFound, std::move
 inline Status DataLoss(std::string m) { return {StatusCode::kDataLoss, std::move(m)}; }
 inline Status ResourceExhausted(std::string m) { return {StatusCode::kResourceExhausted, std::move(m)}; }
 inline Status Unavailable(std::string m) { return {StatusCode::kUnavailable, std::move(m)}; }
+inline Status Overloaded(std::string m) { return {StatusCode::kOverloaded, std::move(m)}; }
 inline Status DeadlineExceeded(std::string m) { return {StatusCode::kDeadlineExceeded, std::move(m)}; }
 inline Status Cancelled(std::string m) { return {StatusCode::kCancelled, std::move(m)}; }
 inline Status Unimplemented(std::string m) { return {StatusCode::kUnimplemented, std::move(m)}; }

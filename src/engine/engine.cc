@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <array>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/memory_watch.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
 #include "engine/stop_matcher.h"
@@ -52,15 +54,17 @@ Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer&
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Model> model, PagePool pool, PrefillJob job, Backend& backend, const Tokenizer& tokenizer,
-             const EngineOptions& options, std::unique_ptr<PageStore> store)
+             const EngineOptions& options, EngineExtras extras)
       : model_(std::move(model)),
         backend_(backend),
+        activations_{model_->workspace(), backend.memory(), job.buffer()},
         pool_(std::move(pool)),
-        store_(std::move(store)),
+        store_(std::move(extras.store)),
         tokenizer_(tokenizer),
         options_(options),
         scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
                    [this] { Leave(); }),
+        watch_(std::move(extras.memory), &pool_, &scheduler_),
         stats_(scheduler_.stats()),
         thread_([this] { Loop(); }) {}
   ~EngineImpl() override;
@@ -72,6 +76,7 @@ class EngineImpl final : public Engine {
   EngineStats stats() const override;
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return model_->config(); }
+  uint64_t ActivationBytes() const override;
 
  private:
   Status Check(const GenerationRequest& request) const;
@@ -81,11 +86,13 @@ class EngineImpl final : public Engine {
 
   const std::unique_ptr<Model> model_;
   Backend& backend_;
+  const std::array<std::span<const std::byte>, 3> activations_;
   PagePool pool_;  // engine thread only
   const std::unique_ptr<PageStore> store_;
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
   Scheduler scheduler_;  // engine thread only
+  MemoryWatch watch_;    // engine thread only
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
@@ -156,6 +163,10 @@ Result<RequestId> EngineImpl::Submit(GenerationRequest request, EventSink sink) 
       return ResourceExhausted("the queue is full: " + std::to_string(in_flight_) +
                                " requests run or wait; try again later");
     }
+    if (stats_.memory.level == MemoryLevel::kRefuse) {
+      ++rejected_;
+      return Overloaded("memory is short, so that no new requests are taken for the moment; try again later");
+    }
     id = next_id_++;
     incoming_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink), seed, tokenizer_, &pool_));
     ++requests_;
@@ -193,6 +204,12 @@ EngineStats EngineImpl::stats() const {
   return stats;
 }
 
+uint64_t EngineImpl::ActivationBytes() const {
+  uint64_t bytes = 0;
+  for (const auto memory : activations_) bytes += ResidentBytes(memory);
+  return bytes;
+}
+
 void EngineImpl::Leave() {
   const std::lock_guard lock(mutex_);
   --in_flight_;
@@ -203,9 +220,16 @@ void EngineImpl::Loop() {
   std::deque<std::unique_ptr<Sequence>> incoming;
   std::vector<RequestId> cancels;
   bool stop = false;
+  watch_.Look();
   std::unique_lock lock(mutex_);
+  stats_.memory = watch_.state();
   while (!stop) {
-    wake_.wait(lock, [this] { return stop_ || !incoming_.empty() || !cancels_.empty() || !scheduler_.idle(); });
+    const auto wanted = [this] { return stop_ || !incoming_.empty() || !cancels_.empty() || !scheduler_.idle(); };
+    if (watch_.restless()) {
+      wake_.wait_for(lock, MemoryWatch::kInterval, wanted);
+    } else {
+      wake_.wait(lock, wanted);
+    }
     incoming.swap(incoming_);
     cancels.swap(cancels_);
     stop = stop_;
@@ -218,11 +242,13 @@ void EngineImpl::Loop() {
     if (stop) {
       scheduler_.CancelAll();
     } else {
+      watch_.Look();
       scheduler_.Step();
     }
 
     lock.lock();
     stats_ = scheduler_.stats();
+    stats_.memory = watch_.state();
     undelivered_ = scheduler_.unfinished() + static_cast<int64_t>(incoming_.size());
   }
 }
@@ -231,14 +257,14 @@ void EngineImpl::Loop() {
 
 Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Backend& backend,
                                                const Tokenizer& tokenizer, const EngineOptions& options,
-                                               std::unique_ptr<PageStore> store) {
+                                               EngineExtras extras) {
   INK_RETURN_IF_ERROR(CheckOptions(options, *model, tokenizer));
   INK_ASSIGN_OR_RETURN(KvLayout layout, model->config().KvLayoutFor(options.kv_types));
   layout.page_tokens = model->limits().page_tokens;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
   INK_ASSIGN_OR_RETURN(PrefillJob job, PrefillJob::Create(*model, backend, options.prompt_chunk));
   return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(model), std::move(pool), std::move(job),
-                                                              backend, tokenizer, options, std::move(store)));
+                                                              backend, tokenizer, options, std::move(extras)));
 }
 
 }  // namespace inkstone

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
+#include "core/memory_probe.h"
 #include "core/status.h"
+#include "engine/memory_governor.h"
 #include "engine/request.h"
 #include "kvcache/page_pool.h"
 #include "kvcache/page_store.h"
@@ -36,9 +39,15 @@ struct EngineStats {
   int running = 0;
   int waiting = 0;
   int64_t kv_pages_total = 0;
-  int64_t kv_pages_used = 0;    // by running sequences
-  int64_t kv_pages_cached = 0;  // in the prefix cache, those in use too
-  int64_t requests = 0;         // totals since start
+  int64_t kv_pages_used = 0;           // by running sequences
+  int64_t kv_pages_cached = 0;         // in the prefix cache, those in use too
+  int64_t kv_pages_idle = 0;           // in the prefix cache alone
+  int64_t kv_pages_free_resident = 0;  // free, their memory not given back
+  int64_t kv_page_bytes = 0;
+  int64_t kv_page_limit = 0;     // that may be in use now
+  int64_t given_back_pages = 0;  // total: free pages whose memory went back to the system
+  MemoryState memory;
+  int64_t requests = 0;  // totals since start
   int64_t cancelled = 0;
   int64_t rejected = 0;
   int64_t failed = 0;
@@ -53,20 +62,40 @@ struct EngineStats {
   double decode_seconds = 0;
 };
 
+// How an engine learns of memory, and who learns of what it does about it. On the engine thread; must not block.
+struct MemoryHooks {
+  std::function<MemorySample()> sense = {};  // ten times a second; none: the engine does not look
+  std::function<void(MemoryLevel before, const MemoryState& now)> on_change = {};  // of the level
+  std::function<MemoryClock::time_point()> now = MemoryClock::now;
+};
+
+// What the engine keeps to while it runs.
+struct MemoryContract {
+  uint64_t budget = 0;        // bytes that the process may take; 0: no limit of its own
+  uint64_t weight_bytes = 0;  // mapped files
+  MemoryHooks hooks = {};
+};
+
+// What an engine may be given beside its model.
+struct EngineExtras {
+  std::unique_ptr<PageStore> store = nullptr;  // null: nothing is kept on disk
+  MemoryContract memory = {};
+};
+
 using RequestId = uint64_t;
 
 class Engine {
  public:
-  // Takes the KV cache's memory and starts the thread. Backend and tokenizer are borrowed. `store` may be null: then
-  // nothing is kept on disk.
+  // Takes the KV cache's memory and starts the thread. Backend and tokenizer are borrowed.
   static Result<std::unique_ptr<Engine>> Create(std::unique_ptr<Model> model, Backend& backend,
                                                 const Tokenizer& tokenizer, const EngineOptions& options,
-                                                std::unique_ptr<PageStore> store = nullptr);
+                                                EngineExtras extras = {});
   // Cancels what runs and joins the thread.
   virtual ~Engine() = default;
 
   // Thread-safe. Errors: kInvalidArgument (parameters, empty prompt, token ids; a prompt that does not fit the context
-  // says "context" with both numbers), kResourceExhausted (queue is full), kUnavailable (draining).
+  // says "context" with both numbers), kResourceExhausted (queue is full), kUnavailable (draining), kOverloaded (memory
+  // is short).
   virtual Result<RequestId> Submit(GenerationRequest request, EventSink sink) = 0;
   // Thread-safe; unknown or finished ids are ignored. The sink gets a last event with kCancelled.
   virtual void Cancel(RequestId id) = 0;
@@ -76,6 +105,8 @@ class Engine {
   virtual EngineStats stats() const = 0;
   virtual const EngineOptions& options() const = 0;
   virtual const ModelConfig& config() const = 0;
+  // Thread-safe: bytes of activations that are resident.
+  virtual uint64_t ActivationBytes() const = 0;
 };
 
 }  // namespace inkstone

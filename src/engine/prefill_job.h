@@ -29,6 +29,7 @@ class PrefillJob {
   bool done() const { return next_layer_ == model_->config().layers; }  // with all layers
   const std::vector<Part>& parts() const { return parts_; }
   int64_t rows() const { return rows_; }
+  std::span<const std::byte> buffer() const { return {hidden_.data(), hidden_.size()}; }
 
   void Begin(std::span<const Part> parts);
   // The next layer; before the first, the embedding too.

@@ -87,7 +87,7 @@ void Scheduler::EndExpired() {
 }
 
 void Scheduler::Admit() {
-  for (auto next = Next(); next != waiting_.end(); next = Next()) {
+  for (auto next = Next(); next != waiting_.end() && MayAdmit(); next = Next()) {
     Sequence* wanted = next->get();
     if (!Load(*wanted)) return;
     while (static_cast<int>(running_.size()) == options_.max_sequences || !TakePages(wanted)) {
@@ -167,7 +167,8 @@ bool Scheduler::TakePages(Sequence* s) {
   const int64_t shared = found.tokens / pool_.layout().page_tokens;
   const int64_t spare = running_.empty() ? 0 : 1;
   const int64_t needed = pool_.layout().PagesFor(s->size()) + spare - shared;
-  if (needed > pool_.free_pages() + pool_.idle_pages() - found.idle_pages) return false;
+  AllowAlone(*s);
+  if (needed > pool_.limit() - pool_.used_pages() + pool_.idle_pages() - found.idle_pages) return false;
   std::vector<Phase> phases;
   if (options_.prefix != PrefixReuse::kOff) phases = cache_.Acquire(QueryOf(*s), &s->pages);
   if (!Reserve(s)) {
@@ -188,7 +189,8 @@ bool Scheduler::TakePages(Sequence* s) {
 
 bool Scheduler::Reserve(Sequence* s) {
   const int64_t wanted = pool_.layout().PagesFor(s->size()) - static_cast<int64_t>(s->pages.pages().size());
-  if (wanted > pool_.free_pages()) cache_.Evict(wanted - pool_.free_pages());
+  AllowAlone(*s);
+  if (wanted > pool_.free_pages()) cache_.Evict(pool_.Shortage(wanted));
   return s->pages.Reserve(s->size()).ok();
 }
 
@@ -439,7 +441,11 @@ EngineStats Scheduler::stats() const {
   stats.running = static_cast<int>(running_.size());
   stats.waiting = static_cast<int>(waiting_.size());
   stats.kv_pages_total = pool_.total_pages();
-  stats.kv_pages_used = pool_.total_pages() - pool_.free_pages() - pool_.idle_pages();
+  stats.kv_pages_used = pool_.used_pages() - pool_.idle_pages();
+  stats.kv_pages_idle = pool_.idle_pages();
+  stats.kv_pages_free_resident = pool_.free_resident_pages();
+  stats.kv_page_limit = pool_.limit();
+  stats.kv_page_bytes = static_cast<int64_t>(pool_.layout().page_bytes());
   stats.kv_pages_cached = cache_.pages();
   stats.evicted_pages = cache_.evicted();
   if (store_ != nullptr) stats.store = store_->stats();

@@ -18,6 +18,7 @@
 
 #include "engine/engine.h"
 #include "engine/fair_share.h"
+#include "engine/memory_governor.h"
 #include "engine/prefill_job.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
@@ -50,6 +51,9 @@ class Scheduler {
   // Ends what is past its deadline, admits what fits and computes one step.
   void Step();
 
+  // Sets the limit of pages, and does what the level asks for to come down to it.
+  void ReactToMemory(const MemoryState& state);
+
   bool idle() const { return waiting_.empty() && running_.empty(); }
   int64_t unfinished() const { return static_cast<int64_t>(waiting_.size() + running_.size()); }
   // Those that have pages, in order of priority and age.
@@ -78,6 +82,9 @@ class Scheduler {
   void ReservePages();
   bool Reserve(Sequence* s);
   void Preempt();
+  void SpillPages();
+  bool MayAdmit() const;
+  void AllowAlone(const Sequence& s);
 
   StepLoad CurrentLoad() const;
   void Decode();
@@ -108,6 +115,7 @@ class Scheduler {
   const EngineOptions options_;
   const std::function<void()> before_last_event_;
 
+  MemoryLevel memory_level_ = MemoryLevel::kNone;
   PageStore* const store_;
   PrefixCache cache_;
   double load_seconds_ = 0;           // to read a page, a moving average; 0: none yet

@@ -60,7 +60,8 @@ struct World {
       cached += extra;
     }
     ASSERT_EQ(scheduler_->stats().kv_pages_cached, cached + pool_->idle_pages());
-    ASSERT_EQ(pool_->free_pages() + pool_->idle_pages() + static_cast<int64_t>(held.size()), pool_->total_pages());
+    ASSERT_EQ(pool_->used_pages(), pool_->idle_pages() + static_cast<int64_t>(held.size()));
+    ASSERT_LE(pool_->used_pages(), pool_->limit());
   }
 
   EngineOptions options_;
@@ -115,6 +116,59 @@ Answer Alone(uint32_t kind) {
   return answer;
 }
 
+// Others on the machine take and give back memory; a page stands for 1 MiB here.
+class Pressure {
+ public:
+  static constexpr int64_t kMiB = 1 << 20;
+  explicit Pressure(uint32_t seed) : random_(seed) {}
+
+  // Before each step. The first in order keeps its place whatever happens.
+  void Look(World* world) {
+    if (world->now_ >= change_) {
+      change_ = world->now_ + std::chrono::milliseconds(100 + random_() % 8000);
+      others_ = over_ ? 0 : static_cast<int64_t>(random_() % 700) * kMiB;
+    }
+    if (world->now_ - last_ < std::chrono::milliseconds(100)) return;
+    last_ = world->now_;
+    const PagePool& pool = *world->pool_;
+    MemoryReading r;
+    r.page_bytes = kMiB;
+    r.total_pages = pool.total_pages();
+    r.used_pages = pool.used_pages();
+    r.idle_pages = pool.idle_pages();
+    r.free_resident_pages = pool.free_resident_pages();
+    r.running = static_cast<int>(world->scheduler_->running().size());
+    r.total = 600 * kMiB;
+    r.room = static_cast<int64_t>(r.total) - 100 * kMiB - others_ - (r.used_pages + r.free_resident_pages) * kMiB;
+    state_ = Govern(state_, r, now());
+    const RequestId first = r.running == 0 ? 0 : world->scheduler_->running().front()->id;
+    world->scheduler_->ReactToMemory(state_);
+    ASSERT_EQ(r.running == 0 ? 0 : world->scheduler_->running().front()->id, first);
+    ASSERT_LE(pool.used_pages(), pool.limit());
+    ASSERT_TRUE(state_.level < MemoryLevel::kPreempt || state_.headroom >= 0 || r.running <= 1 ||
+                pool.used_pages() <= std::max<int64_t>(state_.page_limit, pool.total_pages() / 2));
+    running_ = world->scheduler_->running().size();
+  }
+  // After it: held requests stay out.
+  void Check(const World& world) const {
+    if (state_.level >= MemoryLevel::kHold) {
+      ASSERT_LE(world.scheduler_->running().size(), std::max<size_t>(running_, 1));
+    }
+  }
+  void End() { over_ = true, change_ = {}; }
+  const MemoryState& state() const { return state_; }
+
+ private:
+  MemoryClock::time_point now() const { return last_; }
+  std::mt19937 random_;
+  Clock::time_point change_ = {};
+  Clock::time_point last_ = {};
+  int64_t others_ = 0;  // bytes
+  size_t running_ = 0;
+  bool over_ = false;
+  MemoryState state_;
+};
+
 class Simulation {
  public:
   Simulation(uint32_t seed, const EngineOptions& options, int64_t pages, const std::map<uint32_t, Answer>& alone)
@@ -124,18 +178,28 @@ class Simulation {
     for (int step = 0; step < steps; ++step) {
       Arrive();
       if (random_() % 40 == 0 && !live_.empty()) CancelOne();
-      world_.scheduler_->Step();
+      ASSERT_NO_FATAL_FAILURE(Step());
       if (step % 16 == 0) {
         ASSERT_NO_FATAL_FAILURE(world_.CheckPages());
       }
       ASSERT_NO_FATAL_FAILURE(Collect());
     }
-    for (int step = 0; step < 100000 && !world_.scheduler_->idle(); ++step) world_.scheduler_->Step();
+    for (int step = 0; step < 100000 && !world_.scheduler_->idle(); ++step) Step();
     ASSERT_TRUE(world_.scheduler_->idle());
     ASSERT_NO_FATAL_FAILURE(Collect());
     EXPECT_TRUE(live_.empty()) << "every request ends";
     ASSERT_NO_FATAL_FAILURE(world_.CheckPages());
     EXPECT_EQ(world_.scheduler_->stats().kv_pages_used, 0);
+  }
+
+  // Others then take memory too, and the governor reacts.
+  void Add(Pressure* pressure) { pressure_ = pressure; }
+  void Step() {
+    if (pressure_ == nullptr) return world_.scheduler_->Step();
+    if (world_.scheduler_->idle()) world_.now_ += std::chrono::milliseconds(100);
+    ASSERT_NO_FATAL_FAILURE(pressure_->Look(&world_));
+    world_.scheduler_->Step();
+    pressure_->Check(world_);
   }
 
   EngineStats stats() const { return world_.scheduler_->stats(); }
@@ -151,6 +215,7 @@ class Simulation {
   };
 
   void Arrive() {
+    if (pressure_ != nullptr && pressure_->state().level == MemoryLevel::kRefuse) return;
     // Bursts, with pauses in which the system may run empty.
     const bool busy = world_.now_.time_since_epoch() / std::chrono::seconds(20) % 2 == 0;
     while (live_.size() < 40 && random_() % (busy ? 3 : 60) == 0) {
@@ -195,6 +260,7 @@ class Simulation {
   RequestId next_ = 1;
   int64_t finished_ = 0;
   double longest_wait_ = 0;  // from arrival to the end
+  Pressure* pressure_ = nullptr;
 };
 
 // With answers not used again, every text is that of a run alone.
@@ -223,6 +289,31 @@ TEST(SchedulerSimulation, InvariantsHoldAndTextsAreThoseOfRunsAlone) {
     EXPECT_GT(stats.cached_tokens, stats.prompt_tokens / 10);
     EXPECT_GT(stats.evicted_pages, kSteps / 2500);
     EXPECT_LT(simulation.longest_wait(), 60) << "seconds of the simulated clock: nobody starves";
+  }
+}
+
+// The same while others press: pages stay below their limit, nobody starves, levels come and go.
+TEST(SchedulerSimulation, MemoryPressureChangesNoTextAndPasses) {
+  std::map<uint32_t, Answer> alone;
+  for (uint32_t kind = 1; kind <= 60; ++kind) alone[kind] = Alone(kind);
+  for (uint32_t seed = 1; seed <= 4; ++seed) {
+    EngineOptions options{.context = 160, .kv_tokens = 250 * kPageTokens, .max_sequences = 8, .prompt_chunk = 64};
+    options.prefix = PrefixReuse::kPrompts;
+    Simulation simulation(seed, options, 250, alone);
+    Pressure pressure(seed);
+    simulation.Add(&pressure);
+    ASSERT_NO_FATAL_FAILURE(simulation.Run(15'000));
+    for (size_t level = 1; level < kMemoryLevels; ++level) {
+      EXPECT_GT(pressure.state().entered[level], 0) << MemoryLevelName(static_cast<MemoryLevel>(level));
+    }
+    EXPECT_GT(simulation.finished(), 100);
+    EXPECT_GT(simulation.stats().preempted, 10);
+    EXPECT_GT(simulation.stats().given_back_pages, 100);
+    EXPECT_LT(simulation.longest_wait(), 120);
+    pressure.End();
+    for (int i = 0; i < 200; ++i) simulation.Step();
+    EXPECT_EQ(pressure.state().level, MemoryLevel::kNone);
+    EXPECT_EQ(simulation.stats().kv_page_limit, 250);
   }
 }
 

@@ -9,8 +9,9 @@
 #include "core/memory_info.h"
 #include "engine/chat_encoding.h"
 #include "engine/default_sampling.h"
+#include "engine/memory_meter.h"
 #include "engine/page_identity.h"
-#include "engine/prefill_job.h"
+#include "engine/session_plan.h"
 #include "model/runtime.h"
 #include "planner/memory_plan.h"
 
@@ -27,6 +28,7 @@ struct Wiring {
   Result<ChatTemplate> chat_template = Unimplemented("no chat template");
   SamplingParams sampling;
   SessionInfo info;
+  std::unique_ptr<MemoryMeter> meter;
 };
 
 class SessionImpl final : public Session {
@@ -37,6 +39,7 @@ class SessionImpl final : public Session {
   const Tokenizer& tokenizer() const override { return *w_.tokenizer; }
   const SessionInfo& info() const override { return w_.info; }
   const SamplingParams& default_sampling() const override { return w_.sampling; }
+  MemoryAccount memory() const override { return w_.meter->Read(*w_.engine); }
 
   Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const override {
     ChatEncoder::Literals literals;
@@ -98,34 +101,6 @@ Result<ChatTemplate> ParseTemplate(const Tokenizer& tokenizer, const std::string
   return ChatTemplate::Parse(tokenizer.chat_template(), path + ": chat template");
 }
 
-struct Fitted {
-  MemoryPlan plan;
-  ModelLimits limits;
-};
-
-// The plan, checked against the machine, and the limits that the model is loaded with. `facts` has what the files and
-// the system say: weight bytes, parameters, available bytes.
-Result<Fitted> Fit(const Checkpoint& checkpoint, const ModelConfig& config, const Backend& backend, MemoryFacts facts,
-                   const SessionOptions& options) {
-  Fitted fitted;
-  fitted.limits.max_step_rows = options.prompt_chunk;
-  fitted.limits.max_sequences = options.max_sequences;
-  fitted.limits.max_logit_rows = options.max_sequences;
-  fitted.limits.max_context = config.context;
-  INK_ASSIGN_OR_RETURN(facts.kv, config.KvLayoutFor(options.kv_types.value_or(config.DefaultKvTypes())));
-  facts.kv.page_tokens = fitted.limits.page_tokens;
-  facts.trained_context = config.context;
-  facts.activation_bytes = Model::ActivationBytes(config, backend, fitted.limits) +
-                           PrefillJob::BufferBytes(config, fitted.limits.max_step_rows);
-  facts.runtime_bytes = EstimateRuntimeBytes(config.vocab, options.max_sequences);
-  const MemoryWishes wishes{options.context, options.max_sequences, options.memory_limit};
-  auto plan = PlanMemory(facts, wishes);
-  if (!plan.ok()) return Status(plan.status().code(), checkpoint.path() + ": " + plan.status().message());
-  fitted.plan = *plan;
-  fitted.limits.max_context = fitted.plan.context;
-  return fitted;
-}
-
 // Null where nothing is to be kept.
 Result<std::unique_ptr<PageStore>> OpenStore(const Checkpoint& checkpoint, const ModelConfig& config,
                                              const Backend& backend, const SessionOptions& options) {
@@ -134,6 +109,12 @@ Result<std::unique_ptr<PageStore>> OpenStore(const Checkpoint& checkpoint, const
   layout.page_tokens = ModelLimits().page_tokens;
   return PageStore::Open({options.cache_folder, options.cache_bytes,
                           PageIdentity(checkpoint, config, layout, backend.name()), layout.page_bytes()});
+}
+
+MemoryContract ContractOf(const MemoryPlan& plan, const SessionOptions& options) {
+  MemoryContract contract{plan.available, plan.weight_bytes, options.memory_hooks};
+  if (!contract.hooks.sense) contract.hooks.sense = [probe = std::make_shared<MemoryProbe>()] { return probe->Read(); };
+  return contract;
 }
 
 Status CheckOptions(const SessionOptions& options) {
@@ -155,7 +136,10 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   INK_RETURN_IF_ERROR(CheckOptions(options));
   Wiring w;
   MemoryFacts facts;
-  facts.available = GetMemoryInfo().available;  // before the weights are mapped: an address-space limit counts them
+  // Before the weights are mapped: an address-space limit counts them. What the governor keeps free is not to be had.
+  const MemoryInfo machine = GetMemoryInfo();
+  const auto reserve = static_cast<uint64_t>(LinesFor(0, machine.total).reserve);
+  facts.available = machine.available - std::min(machine.available, reserve);
   INK_ASSIGN_OR_RETURN(Checkpoint checkpoint, Checkpoint::Open(options.model));
   w.checkpoint = std::make_unique<Checkpoint>(std::move(checkpoint));
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(*w.checkpoint));
@@ -165,22 +149,27 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   // The contract comes before anything large is read.
   facts.weight_bytes = static_cast<uint64_t>(w.info.file_bytes);
   facts.parameters = w.info.parameters;
-  INK_ASSIGN_OR_RETURN(const Fitted fitted, Fit(*w.checkpoint, config, *w.backend, facts, options));
+  INK_ASSIGN_OR_RETURN(const SessionPlan plan, PlanSession(*w.checkpoint, config, *w.backend, facts, options));
 
   INK_ASSIGN_OR_RETURN(w.tokenizer, Tokenizer::Load(*w.checkpoint));
   INK_ASSIGN_OR_RETURN(w.sampling, ReadDefaultSampling(w.checkpoint->metadata(), config.architecture));
   w.chat_template = ParseTemplate(*w.tokenizer, options.model);
-  INK_ASSIGN_OR_RETURN(auto model, Model::Load(*w.checkpoint, *w.backend, fitted.limits));
+  INK_ASSIGN_OR_RETURN(auto model, Model::Load(*w.checkpoint, *w.backend, plan.limits));
   EngineOptions engine;
-  engine.context = fitted.plan.context;
-  engine.kv_tokens = fitted.plan.kv_tokens;
-  engine.kv_types = fitted.plan.kv_types;
+  engine.context = plan.memory.context;
+  engine.kv_tokens = plan.memory.kv_tokens;
+  engine.kv_types = plan.memory.kv_types;
   engine.prefix = options.prefix;
   engine.max_sequences = options.max_sequences;
   engine.max_queue = options.max_queue;
-  engine.prompt_chunk = fitted.limits.max_step_rows;
-  INK_ASSIGN_OR_RETURN(auto store, OpenStore(*w.checkpoint, config, *w.backend, options));
-  INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine, std::move(store)));
+  engine.prompt_chunk = plan.limits.max_step_rows;
+  EngineExtras extras;
+  INK_ASSIGN_OR_RETURN(extras.store, OpenStore(*w.checkpoint, config, *w.backend, options));
+  extras.memory = ContractOf(plan.memory, options);
+  INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine, std::move(extras)));
+  std::vector<std::span<const std::byte>> weights;
+  for (const MappedFile& file : w.checkpoint->files()) weights.push_back(file.bytes());
+  w.meter = std::make_unique<MemoryMeter>(plan.memory, std::move(weights));
 
   w.info.context = engine.context;
   w.info.backend = w.backend->name();
@@ -188,7 +177,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   w.info.pinned = w.runtime->threads().pinned();
   w.info.has_chat_template = w.chat_template.ok();
   w.info.thinks = w.info.has_chat_template && w.tokenizer->chat_template().find("<think>") != std::string::npos;
-  w.info.memory_report = fitted.plan.Report();
+  w.info.memory_report = plan.memory.Report();
   return std::unique_ptr<Session>(std::make_unique<SessionImpl>(std::move(w)));
 }
 

@@ -12,6 +12,7 @@
 #include "core/thread_pool.h"
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
+#include "planner/memory_account.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
@@ -31,6 +32,8 @@ struct SessionOptions {
   std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere
   uint64_t cache_bytes = 4'000'000'000;  // of it at most
   uint64_t memory_limit = 0;             // bytes that the process may take; 0: what is available
+  uint64_t connection_bytes = 0;         // of them, what a server holds for its clients at most
+  MemoryHooks memory_hooks = {};         // without `sense`, the system is asked
 };
 
 // Facts for /props, /v1/models and the page.
@@ -61,6 +64,8 @@ class Session {
   virtual const SessionInfo& info() const = 0;
   // Sampling that the model's makers recommend (generation_config), or sensible values.
   virtual const SamplingParams& default_sampling() const = 0;
+  // Thread-safe: what is planned and taken, by purpose; connections, and so the runtime, are the caller's to fill in.
+  virtual MemoryAccount memory() const = 0;
 
   // Renders a conversation with the model's template and tokenizes it. Special tokens of the template are recognised,
   // their text inside messages is not (it is taken as plain text).

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <future>
@@ -154,6 +155,100 @@ TEST(Session, RefusesWhatDoesNotFit) {
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_THAT(status.message(), HasSubstr("needed"));
   EXPECT_THAT(status.message(), HasSubstr("available 20.0 MB"));
+}
+
+// Figures by purpose, against the resident set: nothing is counted twice, and what nobody claims is the runtime, which
+// stays within its plan.
+TEST(Session, MemoryIsAccountedFor) {
+  const auto session = Session::Open({.model = kModel, .threads = 1, .context = 512, .max_sequences = 4});
+  ASSERT_TRUE(session.ok()) << session.status().message();
+  GenerationRequest request;
+  request.prompt.assign(300, 17);
+  request.max_tokens = 8;
+  std::string text;
+  Generate((*session)->engine(), request, &text);
+  for (int i = 0; i < 1000 && (*session)->engine().stats().kv_pages_idle == 0; ++i) {  // written after the last event
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  MemoryAccount account = (*session)->memory();
+  account.FillRuntime();
+  uint64_t sum = 0;
+  for (const MemoryAmount& amount : account.by_purpose) sum += amount.actual;
+  const auto actual = [&](MemoryPurpose p) { return account[p].actual; };
+  EXPECT_EQ(sum, account.resident);
+  EXPECT_GT(account.planned(), 0u);
+  EXPECT_LE(account.planned(), account.budget);
+  EXPECT_GT(actual(MemoryPurpose::kWeights), account[MemoryPurpose::kWeights].planned * 9 / 10);
+  EXPECT_LE(actual(MemoryPurpose::kWeights), account[MemoryPurpose::kWeights].planned + 8192);
+  EXPECT_GT(actual(MemoryPurpose::kKvCached), 0u);
+  EXPECT_LE(
+      actual(MemoryPurpose::kKvRunning) + actual(MemoryPurpose::kKvCached) + actual(MemoryPurpose::kKvFreeResident),
+      account[MemoryPurpose::kKvRunning].planned);
+  EXPECT_GT(actual(MemoryPurpose::kActivations), 0u);
+  EXPECT_LE(actual(MemoryPurpose::kActivations), account[MemoryPurpose::kActivations].planned + 3 * 4096);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_GT(actual(MemoryPurpose::kRuntime), 2'000'000u);
+  EXPECT_LT(actual(MemoryPurpose::kRuntime), account[MemoryPurpose::kRuntime].planned);
+#endif
+}
+
+// Through all levels and back while texts are generated: they are those without pressure.
+TEST(Session, MemoryPressureChangesNoText) {
+  std::atomic<int64_t> headroom{1 << 30};
+  std::atomic<int> worst{0};
+  SessionOptions options{.model = kModel, .threads = 1, .context = 256, .max_sequences = 4};
+  options.prefix = PrefixReuse::kPrompts;
+  const auto texts = [&](bool press) {
+    std::vector<std::string> got(6);
+    const auto session = Session::Open(options);
+    EXPECT_TRUE(session.ok()) << session.status().message();
+    if (!session.ok()) return got;
+    Engine& engine = (*session)->engine();
+    std::vector<std::promise<void>> done(got.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      GenerationRequest r{.prompt = std::vector<int32_t>(20 + 11 * i, static_cast<int32_t>(30 + i)), .max_tokens = 180};
+      r.sampling.seed = i;
+      r.ignore_eos = true;
+      EXPECT_TRUE(engine
+                      .Submit(r,
+                              [&, i](GenerationEvent&& event) {
+                                got[i] += event.text;
+                                if (event.finish) done[i].set_value();
+                              })
+                      .ok());
+    }
+    if (press) {
+      const auto wait = [&](MemoryLevel level) {
+        for (int i = 0; i < 5000 && engine.stats().memory.level != level; ++i) {
+          std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        }
+        return engine.stats().memory.level == level;
+      };
+      headroom = -(int64_t{8} << 20);
+      EXPECT_TRUE(wait(MemoryLevel::kRefuse));
+      EXPECT_EQ(engine.Submit({.prompt = {1}}, [](GenerationEvent&&) {}).status().code(), StatusCode::kOverloaded);
+      headroom = int64_t{1} << 30;
+      EXPECT_TRUE(wait(MemoryLevel::kNone));
+      EXPECT_GT(engine.stats().preempted, 0);
+    }
+    for (auto& d : done) d.get_future().wait();
+    return got;
+  };
+  const std::vector<std::string> expected = texts(false);
+  const auto begin = MemoryClock::now();
+  options.memory_hooks.now = [begin] { return begin + 20 * (MemoryClock::now() - begin); };
+  options.memory_hooks.sense = [&] {
+    MemorySample sample;
+    sample.total = int64_t{1} << 30;
+    const auto weights = static_cast<int64_t>(std::filesystem::file_size(std::string(kModel) + "/model.safetensors"));
+    sample.available = static_cast<uint64_t>(weights + LinesFor(0, sample.total).reserve + headroom);
+    return sample;
+  };
+  options.memory_hooks.on_change = [&](MemoryLevel, const MemoryState& now) {
+    worst = std::max<int>(worst, static_cast<int>(now.level));
+  };
+  EXPECT_EQ(texts(true), expected);
+  EXPECT_EQ(worst, static_cast<int>(MemoryLevel::kRefuse));
 }
 
 TEST(Session, RefusesWrongOptions) {

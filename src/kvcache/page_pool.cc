@@ -14,6 +14,8 @@ Result<PagePool> PagePool::Create(Backend& backend, const KvLayout& layout, int6
 PagePool::PagePool(KvLayout layout, DeviceBuffer memory, int64_t pages)
     : layout_(layout),
       memory_(std::move(memory)),
+      touched_(static_cast<size_t>(pages), false),
+      limit_(pages),
       references_(static_cast<size_t>(pages), 0),
       cached_(static_cast<size_t>(pages), false) {
   free_.reserve(static_cast<size_t>(pages));
@@ -21,12 +23,14 @@ PagePool::PagePool(KvLayout layout, DeviceBuffer memory, int64_t pages)
 }
 
 Result<PageId> PagePool::Allocate() {
-  if (free_.empty()) {
-    return ResourceExhausted("all " + std::to_string(total_pages()) + " pages of the KV cache are in use");
+  if (free_pages() == 0) {
+    return ResourceExhausted("all " + std::to_string(limit_) + " pages of the KV cache are in use");
   }
   const PageId page = free_.back();
   free_.pop_back();
   references_[static_cast<size_t>(page)] = 1;
+  if (touched_[static_cast<size_t>(page)]) --free_resident_;
+  touched_[static_cast<size_t>(page)] = true;
   return page;
 }
 
@@ -39,7 +43,28 @@ void PagePool::Release(PageId page) {
   const size_t at = static_cast<size_t>(page);
   const int left = --references_[at];
   if (left == 1 && cached_[at]) ++idle_;
-  if (left == 0) free_.push_back(page);
+  if (left > 0) return;
+  free_.push_back(page);
+  ++free_resident_;
+}
+
+int64_t PagePool::GiveBack() {
+  if (free_resident_ == 0) return 0;
+  const auto free = [this](int64_t page) { return references_[static_cast<size_t>(page)] == 0; };
+  // Neighbours together, so that what they share goes too.
+  for (int64_t begin = 0; begin < total_pages(); ++begin) {
+    if (!free(begin)) continue;
+    int64_t end = begin;
+    bool touched = false;
+    for (; end < total_pages() && free(end); ++end) {
+      touched = touched || touched_[static_cast<size_t>(end)];
+      touched_[static_cast<size_t>(end)] = false;
+    }
+    const size_t size = layout_.page_bytes();
+    if (touched) memory_.GiveBack(static_cast<size_t>(begin) * size, static_cast<size_t>(end - begin) * size);
+    begin = end;
+  }
+  return std::exchange(free_resident_, 0);
 }
 
 void PagePool::SetCached(PageId page, bool cached) {

@@ -1,8 +1,10 @@
 // Paged KV cache: fixed-size pages with reference counts, and the page table of each sequence (Kwon et al. 2023).
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "backends/backend.h"
@@ -35,14 +37,27 @@ struct KvLayout {
 
 using PageId = int32_t;
 
-// All pages of one model; memory is taken once, and becomes resident as pages are used. Engine thread only.
+// All pages of one model; addresses are taken once, memory becomes resident as pages are used. Free pages keep theirs
+// until GiveBack. A limit says how many may be in use; it can lie below what is in use, and then nothing is given out.
+// Engine thread only.
 class PagePool {
  public:
   static Result<PagePool> Create(Backend& backend, const KvLayout& layout, int64_t pages);
 
   const KvLayout& layout() const { return layout_; }
   int64_t total_pages() const { return static_cast<int64_t>(references_.size()); }
-  int64_t free_pages() const { return static_cast<int64_t>(free_.size()); }
+  int64_t used_pages() const { return total_pages() - static_cast<int64_t>(free_.size()); }  // idle ones too
+  int64_t limit() const { return limit_; }
+  void SetLimit(int64_t pages) { limit_ = std::clamp<int64_t>(pages, 0, total_pages()); }
+  // That may be taken now.
+  int64_t free_pages() const { return std::max<int64_t>(0, limit_ - used_pages()); }
+  // How many pages must become free before `wanted` can be taken.
+  int64_t Shortage(int64_t wanted) const { return std::max<int64_t>(0, used_pages() + wanted - limit_); }
+  // Free pages that still take memory.
+  int64_t free_resident_pages() const { return free_resident_; }
+  // Returns the memory of all free pages to the system, but for what shares a system page with others.
+  // Says how many had any.
+  int64_t GiveBack();
 
   // A page with one reference; kResourceExhausted when none is free.
   Result<PageId> Allocate();
@@ -55,6 +70,7 @@ class PagePool {
 
   void Copy(PageId from, PageId to);
 
+  std::span<const std::byte> memory() const { return {memory_.data(), memory_.size()}; }
   std::byte* Keys(PageId page, int layer) const;
   std::byte* Values(PageId page, int layer) const;
 
@@ -64,6 +80,9 @@ class PagePool {
   KvLayout layout_;
   DeviceBuffer memory_;
   std::vector<PageId> free_;     // lowest ids last, so that they are used first
+  std::vector<bool> touched_;    // by page: its memory is resident, as far as is known
+  int64_t limit_;                // of pages in use
+  int64_t free_resident_ = 0;    // free and touched
   std::vector<int> references_;  // by page
   std::vector<bool> cached_;     // by page
   int64_t idle_ = 0;             // cached, with one reference

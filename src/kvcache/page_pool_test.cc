@@ -2,10 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iterator>
 #include <map>
 
 #include "backends/cpu/cpu_backend.h"
+#include "core/memory_probe.h"
 
 namespace inkstone {
 namespace {
@@ -74,6 +76,55 @@ TEST_F(PagePoolTest, ATableGrowsByPagesAndGivesThemBack) {
     EXPECT_EQ(moved.capacity(), 8);
   }
   EXPECT_EQ(pool.free_pages(), 3);
+}
+
+TEST_F(PagePoolTest, NoMorePagesAreGivenOutThanTheLimitAllows) {
+  PagePool pool = MakePool(5);
+  PageTable table(&pool);
+  ASSERT_TRUE(table.Reserve(12).ok());  // three pages
+  pool.SetLimit(4);
+  EXPECT_EQ(pool.free_pages(), 1);
+  EXPECT_EQ(pool.Shortage(2), 1);
+  EXPECT_FALSE(table.Reserve(20).ok());
+  ASSERT_TRUE(table.Reserve(16).ok());
+  pool.SetLimit(2);  // below what is in use: nothing until two have gone
+  EXPECT_EQ(pool.free_pages(), 0);
+  EXPECT_EQ(pool.Shortage(1), 3);
+  EXPECT_EQ(pool.Allocate().status().code(), StatusCode::kResourceExhausted);
+  table.Clear();
+  EXPECT_EQ(pool.free_pages(), 2);
+  EXPECT_EQ(pool.used_pages(), 0);
+  pool.SetLimit(100);
+  EXPECT_EQ(pool.limit(), 5);
+}
+
+// Against what the system says of the same memory.
+TEST_F(PagePoolTest, FreePagesGiveTheirMemoryBack) {
+  const KvLayout layout{2, 8, 128, {DType::kF32, DType::kF32}, 4};  // 64 KiB each
+  auto created = PagePool::Create(*backend_, layout, 32);
+  ASSERT_TRUE(created.ok());
+  PagePool pool = std::move(created).value();
+  EXPECT_EQ(ResidentBytes(pool.memory()), 0u);
+  PageTable kept(&pool), gone(&pool);
+  ASSERT_TRUE(kept.Reserve(1).ok());
+  ASSERT_TRUE(gone.Reserve(40).ok());
+  for (const PageTable* table : {&kept, &gone}) {
+    for (const PageId page : table->pages()) std::fill_n(pool.Keys(page, 0), layout.page_bytes(), std::byte{1});
+  }
+  EXPECT_EQ(ResidentBytes(pool.memory()), 11 * layout.page_bytes());
+  EXPECT_EQ(pool.GiveBack(), 0);
+  gone.Clear();
+  EXPECT_EQ(pool.free_resident_pages(), 10);
+  EXPECT_EQ(ResidentBytes(pool.memory()), 11 * layout.page_bytes());
+  EXPECT_EQ(pool.GiveBack(), 10);
+  EXPECT_EQ(pool.free_resident_pages(), 0);
+  EXPECT_EQ(ResidentBytes(pool.memory()), layout.page_bytes());
+  EXPECT_EQ(pool.Keys(kept.pages()[0], 0)[0], std::byte{1});
+  ASSERT_TRUE(gone.Reserve(4).ok());
+  EXPECT_EQ(pool.Keys(gone.pages()[0], 0)[0], std::byte{0});
+  EXPECT_EQ(pool.free_resident_pages(), 0);
+  gone.Clear();
+  EXPECT_EQ(pool.free_resident_pages(), 1);
 }
 
 }  // namespace

@@ -135,6 +135,10 @@ void PageStore::Erase(const PageKey& key) {
   stats_.pages = static_cast<int64_t>(entries_.size());
 }
 
+uint64_t PageStore::QueueBytes(size_t page_bytes) {
+  return (1 + std::max<size_t>(4, kQueueBytes / page_bytes)) * page_bytes;
+}
+
 PageStore::~PageStore() {
   {
     const std::lock_guard lock(mutex_);
@@ -176,7 +180,7 @@ void PageStore::Write(StoredPage stored, std::span<const std::byte> page) {
   {
     const std::lock_guard lock(mutex_);
     if (!stats_.writable || entries_.contains(stored.key) || pending_.contains(stored.key)) return;
-    const size_t most = std::max<size_t>(4, kQueueBytes / options_.page_bytes);
+    const size_t most = QueueBytes(options_.page_bytes) / options_.page_bytes - 1;  // the one that is written is apart
     // A page without its predecessors would never be found.
     const bool reachable =
         stored.parent == root_ || entries_.contains(stored.parent) || pending_.contains(stored.parent);
@@ -264,7 +268,9 @@ void PageStore::WriterLoop() {
 
 PageStoreStats PageStore::stats() const {
   const std::lock_guard lock(mutex_);
-  return stats_;
+  PageStoreStats stats = stats_;
+  stats.queue_bytes = (jobs_.size() + (writing_ ? 1 : 0)) * options_.page_bytes;
+  return stats;
 }
 
 }  // namespace inkstone

@@ -30,7 +30,8 @@ struct PageStoreOptions {
 
 struct PageStoreStats {
   int64_t pages = 0;
-  uint64_t bytes = 0;  // of disk space taken
+  uint64_t bytes = 0;        // of disk space taken
+  uint64_t queue_bytes = 0;  // of memory: copies that wait for the writer, and the one it writes
   int64_t written = 0;
   int64_t dropped = 0;  // not written: the writer was behind, or the disk refused
   int64_t evicted = 0;
@@ -45,6 +46,8 @@ class PageStore {
  public:
   // Scans what is there. kInvalidArgument when the folder cannot be used.
   static Result<std::unique_ptr<PageStore>> Open(const PageStoreOptions& options);
+  // Memory that copies on their way to disk take at most.
+  static uint64_t QueueBytes(size_t page_bytes);
   // Returns when what was handed over is written.
   ~PageStore();
 

@@ -279,5 +279,40 @@ TEST_F(PageStoreTest, ThePrefixCacheFindsPagesAgain) {
   }
 }
 
+// Before they leave memory, pages that nothing else would have written are handed over, predecessors first.
+TEST_F(PageStoreTest, ThePrefixCacheHandsPagesOverWhenAsked) {
+  ThreadPool threads(1);
+  const auto backend = MakeCpuBackend(*AvailableKernels({}).front(), &threads);
+  const KvLayout layout{1, 1, 8, {DType::kF16, DType::kF16}, 4};
+  PageStoreOptions options = Options();
+  options.page_bytes = layout.page_bytes();
+  auto pool = PagePool::Create(*backend, layout, 20);
+  const auto store = MakeStore(options);
+  PrefixCache cache(&*pool, store.get());
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14};  // three pages and a half
+  const std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+  {
+    PageTable table(&*pool);
+    ASSERT_TRUE(table.Reserve(14).ok());
+    cache.Insert(tokens, phases, true, &table);
+  }
+  const auto written = [&] {
+    store->Flush();
+    return store->stats().written;
+  };
+  EXPECT_EQ(written(), 0);
+  cache.Persist(2);
+  EXPECT_EQ(written(), 2);
+  cache.Persist(2);
+  EXPECT_EQ(written(), 3);
+  cache.Persist(2);
+  EXPECT_EQ(written(), 3);
+  EXPECT_EQ(cache.pages(), 4);
+  EXPECT_EQ(cache.Evict(10), 4);
+  int loaded = 0;
+  while (cache.Load({tokens, phases, false})) ++loaded;
+  EXPECT_EQ(loaded, 3);
+}
+
 }  // namespace
 }  // namespace inkstone

@@ -15,6 +15,7 @@ size_t CommonTokens(std::span<const int32_t> a, std::span<const int32_t> b) {
 // Pages go to the store from the second request on that begins with them, or when so many tokens end in them.
 constexpr int kUsesToStore = 2;
 constexpr int64_t kTokensToStore = 512;
+constexpr int kLeavesToLookAt = 32;  // for pages to hand over before they leave
 
 bool StartsWith(std::span<const Phase> phases, std::span<const Phase> beginning) {
   return std::equal(beginning.begin(), beginning.end(), phases.begin());
@@ -111,12 +112,28 @@ bool PrefixCache::Load(const PrefixQuery& query) {
 void PrefixCache::Store(Node* node) {
   const bool full = node->tokens.size() == static_cast<size_t>(pool_.layout().page_tokens);
   if (store_ == nullptr || !full || (node->uses < kUsesToStore && node->depth < kTokensToStore)) return;
-  if (store_->Contains(node->key)) return;
+  WritePath(node, node->depth);
+}
+
+int64_t PrefixCache::WritePath(Node* node, int64_t most) {
   std::vector<Node*> path;
   for (Node* n = node; n != &root_ && !store_->Contains(n->key); n = n->parent) path.push_back(n);
-  for (auto n = path.rbegin(); n != path.rend(); ++n) {
+  const auto count = std::min<std::ptrdiff_t>(most, std::ssize(path));
+  for (auto n = path.rbegin(); n != path.rbegin() + count; ++n) {
     store_->Write({(*n)->key, (*n)->parent->key, 0, {(*n)->tokens.begin(), (*n)->tokens.end()}, (*n)->phases},
                   {pool_.Keys((*n)->page, 0), pool_.layout().page_bytes()});
+  }
+  return count;
+}
+
+void PrefixCache::Persist(int64_t most) {
+  if (store_ == nullptr) return;
+  int looked_at = 0;
+  for (auto leaf = leaves_.begin(); leaf != leaves_.end() && most > 0 && looked_at < kLeavesToLookAt; ++leaf) {
+    Node* node = leaf->second;
+    ++looked_at;
+    if (node->tokens.size() < static_cast<size_t>(pool_.layout().page_tokens)) node = node->parent;
+    if (node != &root_) most -= WritePath(node, most);
   }
 }
 

@@ -54,6 +54,10 @@ class PrefixCache {
   // Frees up to `pages` idle pages; returns how many.
   int64_t Evict(int64_t pages);
 
+  // Hands up to `most` pages over to the store that are not there yet, those first that would leave first and their
+  // predecessors before them. They stay in memory.
+  void Persist(int64_t most);
+
   int64_t pages() const { return pages_; }
   int64_t evicted() const { return evicted_; }  // since the beginning
 
@@ -89,6 +93,8 @@ class PrefixCache {
   void Touch(Node* node);
   // Hands the page over to the store when it is worth keeping, its predecessors first.
   void Store(Node* node);
+  // Writes up to `most` pages that the store lacks, from the beginning to `node`; returns how many.
+  int64_t WritePath(Node* node, int64_t most);
   Node* Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases, PageId page);
   void Remove(Node* leaf);
   // Removes a child whose page is the beginning of this one.

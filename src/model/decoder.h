@@ -46,6 +46,7 @@ class Decoder : public Model {
 
   const ModelConfig& config() const final { return config_; }
   const ModelLimits& limits() const final { return limits_; }
+  std::span<const std::byte> workspace() const final { return {workspace_.data(), workspace_.size()}; }
   Status Forward(std::span<const SequenceStep> sequences, std::span<float> logits) final;
   Status Embed(std::span<const SequenceStep> sequences, Rows hidden) final;
   Status RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden) final;

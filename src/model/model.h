@@ -46,6 +46,8 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelConfig& config() const = 0;
   virtual const ModelLimits& limits() const = 0;
+  // The memory of its activations, the backend's apart.
+  virtual std::span<const std::byte> workspace() const { return {}; }
 
   // Runs one step: writes the new keys and values to the sequences' pages, and the logits of the rows asked for, in
   // order, to `logits` (rows asked for, vocab). Sequences of the prompt phase come first. kInvalidArgument when a token

@@ -60,13 +60,16 @@ std::string SmallerCache(const MemoryFacts& facts, const MemoryPlan& plan, uint6
   return {};
 }
 
+std::string Further(const char* name, uint64_t bytes) { return bytes == 0 ? "" : name + FormatBytes(bytes); }
+
 // The sentence for a plan that does not fit: needed, available, what would fit.
 Status Refuse(const MemoryFacts& facts, const MemoryPlan& plan) {
-  std::string message = "not enough memory: needed " + FormatBytes(plan.total()) + " (weights " +
-                        FormatBytes(plan.weight_bytes) + ", KV cache " + FormatBytes(plan.kv_bytes) + " for " +
-                        std::to_string(plan.context) + " tokens in " + KvTypesName(plan.kv_types) + ", activations " +
-                        FormatBytes(plan.activation_bytes) + ", runtime " + FormatBytes(plan.runtime_bytes) +
-                        "), available " + FormatBytes(plan.available);
+  std::string message =
+      "not enough memory: needed " + FormatBytes(plan.total()) + " (weights " + FormatBytes(plan.weight_bytes) +
+      ", KV cache " + FormatBytes(plan.kv_bytes) + " for " + std::to_string(plan.context) + " tokens in " +
+      KvTypesName(plan.kv_types) + ", activations " + FormatBytes(plan.activation_bytes) + ", runtime " +
+      FormatBytes(plan.runtime_bytes) + Further(", connections ", plan.connection_bytes) +
+      Further(", pages on their way to disk ", plan.store_bytes) + "), available " + FormatBytes(plan.available);
   std::string advice;
   const auto add = [&advice](const std::string& text) { advice += (advice.empty() ? "" : "; or ") + text; };
   const uint64_t fixed = plan.total() - plan.kv_bytes;
@@ -90,6 +93,8 @@ Result<MemoryPlan> PlanMemory(const MemoryFacts& facts, const MemoryWishes& wish
   plan.weight_bytes = facts.weight_bytes;
   plan.activation_bytes = facts.activation_bytes;
   plan.runtime_bytes = facts.runtime_bytes;
+  plan.connection_bytes = facts.connection_bytes;
+  plan.store_bytes = facts.store_bytes;
   plan.available = wishes.memory_limit == 0 ? facts.available : std::min(facts.available, wishes.memory_limit);
   plan.kv_types = facts.kv.types;
 
@@ -111,7 +116,7 @@ Result<MemoryPlan> PlanMemory(const MemoryFacts& facts, const MemoryWishes& wish
 }
 
 uint64_t EstimateRuntimeBytes(int64_t vocab, int max_sequences) {
-  constexpr uint64_t kProgram = 60'000'000;     // code, libraries, thread stacks, request and response buffers
+  constexpr uint64_t kProgram = 60'000'000;     // code, libraries, thread stacks, prompts that wait
   constexpr uint64_t kTokenizerPerToken = 400;  // texts, hash tables, merges
   constexpr uint64_t kSamplerPerToken = 24;
   const uint64_t logits = sizeof(float) * static_cast<uint64_t>(max_sequences);
@@ -129,6 +134,8 @@ std::string MemoryPlan::Report() const {
   line("KV cache, " + std::to_string(kv_tokens) + " tokens in " + KvTypesName(kv_types), kv_bytes);
   line("activations", activation_bytes);
   line("runtime", runtime_bytes);
+  if (connection_bytes > 0) line("connections", connection_bytes);
+  if (store_bytes > 0) line("pages on their way to disk", store_bytes);
   line("sum", total());
   line("available", available);
   return report;

@@ -29,8 +29,10 @@ struct MemoryFacts {
   KvLayout kv;                  // of the types asked for
   int64_t trained_context = 0;  // positions
   uint64_t activation_bytes = 0;
-  uint64_t runtime_bytes = 0;  // program, tokenizer, logits, sampling, buffers of the server
-  uint64_t available = 0;      // that can be taken now without swapping, within every limit of the system
+  uint64_t runtime_bytes = 0;     // program, tokenizer, logits, sampling
+  uint64_t connection_bytes = 0;  // what the server holds for its clients at most; 0: no server
+  uint64_t store_bytes = 0;       // copies of pages that wait for the disk at most; 0: no page store
+  uint64_t available = 0;         // that can be taken now without swapping, within every limit of the system
 };
 
 struct MemoryPlan {
@@ -38,12 +40,16 @@ struct MemoryPlan {
   uint64_t kv_bytes = 0;
   uint64_t activation_bytes = 0;
   uint64_t runtime_bytes = 0;
+  uint64_t connection_bytes = 0;
+  uint64_t store_bytes = 0;
   uint64_t available = 0;  // the wish's limit included
   int64_t context = 0;     // tokens of one sequence
   int64_t kv_tokens = 0;   // of all running sequences together, at least `context`
   KvTypes kv_types = {};
 
-  uint64_t total() const { return weight_bytes + kv_bytes + activation_bytes + runtime_bytes; }
+  uint64_t total() const { return weight_bytes + kv_bytes + fixed_bytes(); }
+  // Beside weights and KV cache.
+  uint64_t fixed_bytes() const { return activation_bytes + runtime_bytes + connection_bytes + store_bytes; }
   // An aligned table, one line for each part; ends with a newline.
   std::string Report() const;
 };

@@ -136,6 +136,19 @@ TEST(MemoryPlan, TheLimitOfTheWishCounts) {
   EXPECT_EQ(PlanMemory(Qwen4B(), {.memory_limit = 100 * kGB})->available, 24 * kGB);
 }
 
+TEST(MemoryPlan, ConnectionsAndPagesOnTheirWayToDiskCount) {
+  MemoryFacts facts = Qwen4B();
+  const uint64_t without = PlanMemory(facts, {.context = 4096})->total();
+  facts.connection_bytes = 105'000'000;
+  facts.store_bytes = 67'000'000;
+  const auto plan = PlanMemory(facts, {.context = 4096});
+  EXPECT_EQ(plan->total(), without + 172'000'000);
+  EXPECT_THAT(plan->Report(), HasSubstr("connections                                 105 MB"));
+  facts.available = 1 * kGB;
+  EXPECT_THAT(PlanMemory(facts, {.context = 4096}).status().message(),
+              HasSubstr("connections 105 MB, pages on their way to disk 67.0 MB)"));
+}
+
 TEST(MemoryPlan, AContextBeyondTheModelsIsRefused) {
   const Status status = PlanMemory(Qwen4B(), {.context = 40961}).status();
   EXPECT_EQ(status.code(), StatusCode::kInvalidArgument);

@@ -48,6 +48,9 @@ ApiError ErrorFromStatus(const Status& status) {
     case StatusCode::kCancelled:
       error = {.status = 503, .message = status.message(), .type = "server_error", .code = "unavailable"};
       break;
+    case StatusCode::kOverloaded:
+      error = {.status = 503, .message = status.message(), .type = "server_error", .code = "memory_pressure"};
+      break;
     case StatusCode::kDeadlineExceeded:
       error = {.status = 504, .message = status.message(), .type = "timeout", .code = "deadline_exceeded"};
       break;

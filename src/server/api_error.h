@@ -23,8 +23,8 @@ struct ApiError {
 // {"error":{"message","type","param","code"}}
 std::string ErrorJson(const ApiError& error);
 HttpResponse ErrorResponse(const ApiError& error);
-// Maps a code of the engine: bad input 400, a full queue 429, a draining engine 503, a deadline that passed 504, the
-// rest 500. Retry-After is the caller's to set.
+// Maps a code of the engine: bad input 400, a full queue 429, a draining engine or one short of memory 503, a deadline
+// that passed 504, the rest 500. Retry-After is the caller's to set.
 ApiError ErrorFromStatus(const Status& status);
 // The same for rendering and tokenizing a prompt, where a limit that is reached (kResourceExhausted) is bad input.
 ApiError PromptError(const Status& status);

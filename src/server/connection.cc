@@ -1,5 +1,6 @@
 #include "server/connection.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -26,7 +27,10 @@ using boost::system::error_code;
 namespace {
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
-constexpr size_t kReadAhead = 64 << 10;  // bytes of further requests taken while one is answered
+constexpr size_t kReadAhead = 16 << 10;  // bytes of further requests taken while one is answered
+constexpr size_t kOwnBytes = 16 << 10;   // the connection and its coroutine
+// While a body of JSON is parsed, rendered and tokenized it is there several times over.
+constexpr size_t kBodyCopies = 8;
 using Parser = http::request_parser<http::string_body>;
 
 std::string LowerCase(std::string_view text) {
@@ -58,6 +62,7 @@ Connection::Connection(asio::ip::tcp::socket socket, ConnectionOwner& owner)
     : socket_(std::move(socket)),
       owner_(owner),
       buffer_(owner.limits().header_bytes + 2 * kReadAhead),
+      body_(owner.buffers()),
       wake_(socket_.get_executor()),
       deadline_(socket_.get_executor()) {
   error_code error;
@@ -67,6 +72,10 @@ Connection::Connection(asio::ip::tcp::socket socket, ConnectionOwner& owner)
 }
 
 Connection::~Connection() = default;
+
+size_t Connection::FixedBytes(const HttpLimits& limits) {
+  return limits.header_bytes + 2 * kReadAhead + kOwnBytes + ConnectionExchange::kFreeBytes;
+}
 
 void Connection::Start(std::function<void()> on_end) {
   asio::co_spawn(socket_.get_executor(), Serve(),
@@ -85,7 +94,7 @@ void Connection::Refuse(std::function<void()> on_end) {
 }
 
 asio::awaitable<void> Connection::RefuseAndClose() {
-  co_await WriteError(503, "too many connections; try again later");
+  co_await WriteError(503, "too many connections; try again later", "too_many_connections");
   co_await Linger();
 }
 
@@ -134,12 +143,13 @@ asio::awaitable<void> Connection::Serve() {
     first = false;
     if (outcome == ReadOutcome::kClosed || gone_) co_return;
     if (outcome == ReadOutcome::kError) {
-      co_await WriteError(error_status_, error_message_);
+      co_await WriteError(error_status_, error_message_, error_code_);
       owner_.OnRecord(request, {.status = error_status_});
       co_await Linger();
       co_return;
     }
     const bool usable = co_await Answer(request);
+    static_cast<void>(body_.Resize(0));
     if (!usable) co_return;
     if (!keep_alive_) {
       co_await Linger();
@@ -183,6 +193,12 @@ asio::awaitable<Connection::ReadOutcome> Connection::Read(HttpRequest* request, 
   ClearDeadline();
   static_cast<void>(head_bytes);
   if (head_error) co_return explain(head_error);
+  // A body without a length may be as long as one may be.
+  const size_t body_size = parser.content_length().value_or(parser.chunked() ? limits.body_bytes : 0);
+  if (!body_.Resize(kBodyCopies * std::min(body_size, limits.body_bytes))) {
+    error_code_ = "memory_pressure";
+    co_return fail(503, "too many large requests at once; try again later");
+  }
 
   if (boost::beast::iequals(parser.get()[http::field::expect], "100-continue") && !parser.is_done()) {
     const bool written = co_await WriteAll("HTTP/1.1 100 Continue\r\n\r\n");
@@ -202,11 +218,13 @@ asio::awaitable<Connection::ReadOutcome> Connection::Read(HttpRequest* request, 
 asio::awaitable<bool> Connection::Answer(const HttpRequest& request) {
   const auto begin = std::chrono::steady_clock::now();
   if (owner_.draining()) keep_alive_ = false;
-  exchange_ = std::make_shared<ConnectionExchange>(
-      *this, ConnectionExchange::Options{.http_1_0 = request.minor == 0,
-                                         .head_only = request.method == "HEAD",
-                                         .keep_alive = keep_alive_,
-                                         .output_limit = owner_.limits().output_bytes});
+  exchange_ =
+      std::make_shared<ConnectionExchange>(*this,
+                                           ConnectionExchange::Options{.http_1_0 = request.minor == 0,
+                                                                       .head_only = request.method == "HEAD",
+                                                                       .keep_alive = keep_alive_,
+                                                                       .output_limit = owner_.limits().output_bytes},
+                                           owner_.buffers());
   const auto exchange = exchange_;
   owner_.OnBusy(true);
   in_answer_ = true;
@@ -237,6 +255,7 @@ asio::awaitable<bool> Connection::Pump(ConnectionExchange& exchange) {
     if (exchange.HasOutput()) {
       const std::string bytes = exchange.TakeOutput();
       const bool written = co_await WriteAll(bytes);
+      exchange.OnWritten();
       if (!written) ClientGone();
       continue;
     }
@@ -258,8 +277,8 @@ asio::awaitable<bool> Connection::WriteAll(std::string_view bytes) {
   co_return true;
 }
 
-asio::awaitable<void> Connection::WriteError(int status, std::string_view message) {
-  ApiError error{.status = status, .message = std::string(message)};
+asio::awaitable<void> Connection::WriteError(int status, std::string_view message, std::string code) {
+  ApiError error{.status = status, .message = std::string(message), .code = std::move(code)};
   if (status == 503) {
     error.type = "server_error";
     error.retry_after = 2;

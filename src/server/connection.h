@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/buffer_budget.h"
 #include "server/http_types.h"
 #include "server/server.h"
 
@@ -34,6 +35,7 @@ class ConnectionOwner {
   virtual ~ConnectionOwner() = default;
   virtual const HttpLimits& limits() const = 0;
   virtual bool draining() const = 0;
+  virtual const std::shared_ptr<BufferBudget>& buffers() const = 0;
   virtual void Handle(const HttpRequest& request, std::shared_ptr<Exchange> exchange) = 0;
   virtual void OnRecord(const HttpRequest& request, const RequestRecord& record) = 0;
   virtual void OnBusy(bool busy) = 0;  // an answer begins or has ended
@@ -44,6 +46,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // The owner outlives the connection.
   Connection(boost::asio::ip::tcp::socket socket, ConnectionOwner& owner);
   ~Connection();
+  // Memory of one connection at most, beside what it takes of the owner's buffers: a head, bytes read ahead, itself.
+  static size_t FixedBytes(const HttpLimits& limits);
 
   // Serves until the connection ends; keeps itself alive.
   void Start(std::function<void()> on_end);
@@ -68,7 +72,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // Writes what the exchange gives until it ends; false when the client is gone.
   boost::asio::awaitable<bool> Pump(ConnectionExchange& exchange);
   boost::asio::awaitable<bool> WriteAll(std::string_view bytes);
-  boost::asio::awaitable<void> WriteError(int status, std::string_view message);
+  boost::asio::awaitable<void> WriteError(int status, std::string_view message, std::string code);
   // Says goodbye and reads on for a moment, so that an unread body does not destroy the answer on its way.
   boost::asio::awaitable<void> Linger();
 
@@ -83,6 +87,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ConnectionOwner& owner_;
   std::string address_;
   boost::beast::flat_buffer buffer_;  // bytes received but not parsed yet
+  BufferShare body_;                  // of the request that is read or answered
   boost::asio::steady_timer wake_;
   boost::asio::steady_timer deadline_;
   uint64_t deadline_epoch_ = 0;  // invalidates a deadline that is already queued
@@ -94,6 +99,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool gone_ = false;
   int error_status_ = 0;
   std::string error_message_;
+  std::string error_code_;
   bool keep_alive_ = false;
   std::shared_ptr<ConnectionExchange> exchange_;
 };

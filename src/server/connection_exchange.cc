@@ -5,6 +5,7 @@
 #include <ctime>
 #include <utility>
 
+#include "server/api_error.h"
 #include "server/connection.h"
 
 namespace inkstone {
@@ -70,6 +71,16 @@ void ConnectionExchange::Reply(HttpResponse response) {
   output_ = RenderResponse(
       response, {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0, .head_only = options_.head_only},
       extra_);
+  if (!Hold()) {
+    // Small, and there is always room for it.
+    output_ = RenderResponse(ErrorResponse({.status = 503,
+                                            .message = "too many large answers at once; try again later",
+                                            .type = "server_error",
+                                            .code = "memory_pressure",
+                                            .retry_after = 2}),
+                             {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0}, extra_);
+    status_ = 503;
+  }
   finished_ = true;
   Wake();
 }
@@ -92,7 +103,7 @@ void ConnectionExchange::Write(std::string_view bytes) {
   } else {
     output_.append(Hex(bytes.size())).append("\r\n").append(bytes).append("\r\n");
   }
-  if (output_.size() > options_.output_limit) {
+  if (output_.size() > options_.output_limit || !Hold()) {
     overflowed_ = true;
     Abort();
   }
@@ -108,7 +119,15 @@ void ConnectionExchange::Finish() {
 
 void ConnectionExchange::Ping() { Write(": ping\n\n"); }
 
-std::string ConnectionExchange::TakeOutput() { return std::exchange(output_, {}); }
+std::string ConnectionExchange::TakeOutput() {
+  taken_ = output_.size();
+  return std::exchange(output_, {});
+}
+
+void ConnectionExchange::OnWritten() {
+  taken_ = 0;
+  static_cast<void>(Hold());  // less than before
+}
 
 void ConnectionExchange::Abort() {
   aborted_ = true;

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/buffer_budget.h"
 #include "server/http_types.h"
 
 namespace inkstone {
@@ -23,13 +24,16 @@ std::string RenderResponse(const HttpResponse& response, const FrameOptions& fra
 
 class ConnectionExchange final : public Exchange {
  public:
+  static constexpr size_t kFreeBytes = 16 << 10;  // that every answer may have unsent, whatever others hold
+
   struct Options {
     bool http_1_0 = false;
     bool head_only = false;
     bool keep_alive = true;
     size_t output_limit = 1 << 20;  // unsent bytes of a stream
   };
-  ConnectionExchange(Connection& connection, Options options) : connection_(&connection), options_(options) {}
+  ConnectionExchange(Connection& connection, Options options, std::shared_ptr<BufferBudget> buffers)
+      : connection_(&connection), options_(options), share_(std::move(buffers)) {}
 
   void Reply(HttpResponse response) override;
   void StartStream(HttpResponse head) override;
@@ -45,6 +49,7 @@ class ConnectionExchange final : public Exchange {
   void Ping();
   bool HasOutput() const { return !output_.empty(); }
   std::string TakeOutput();
+  void OnWritten();  // what was taken last has gone
   bool overflowed() const { return overflowed_; }
   bool finished() const { return finished_; }
   bool wants_pings() const { return streaming_ && !finished_; }
@@ -53,6 +58,11 @@ class ConnectionExchange final : public Exchange {
   uint64_t body_bytes() const { return body_bytes_; }
 
  private:
+  // Takes what is unsent of the connections' buffers; false when they are full.
+  bool Hold() {
+    const size_t bytes = output_.size() + taken_;
+    return share_.Resize(bytes > kFreeBytes ? bytes - kFreeBytes : 0);
+  }
   bool Usable() const { return !closed() && !finished_; }
   void Wake();
 
@@ -61,6 +71,8 @@ class ConnectionExchange final : public Exchange {
   HeaderList extra_;
   std::function<void()> on_close_;
   std::string output_;  // bytes for the socket
+  size_t taken_ = 0;    // bytes that the connection is writing
+  BufferShare share_;   // of both
   int status_ = 0;
   uint64_t body_bytes_ = 0;
   bool streaming_ = false;

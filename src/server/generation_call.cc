@@ -74,6 +74,13 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   void OnEvent(size_t choice, const GenerationEvent& event) {
     if (exchange_->closed() || remaining_ == 0) return;
     if (event.finish && event.usage.generated_tokens > 0) service_.retry.OnFinished(service_.session.engine().stats());
+    if (!Account(event)) {
+      return Fail({.status = 503,
+                   .message = "too many large answers at once; ask for fewer logprobs, a shorter answer or a stream",
+                   .type = "server_error",
+                   .code = "memory_pressure",
+                   .retry_after = service_.retry.Seconds(service_.session.engine().stats())});
+    }
     if (event.finish == FinishReason::kError) return Fail(EngineError(service_, event.status));
     if (event.finish == FinishReason::kCancelled) {
       return Fail(EngineError(service_, Cancelled("the engine stopped before the answer was complete; ask again")));
@@ -82,6 +89,15 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
     const std::string bytes = plan_.responder->OnEvent(choice, event);
     if (streaming_ && !bytes.empty()) exchange_->Write(bytes);
     if (event.finish && --remaining_ == 0) Complete();
+  }
+
+  // An answer in one piece is kept until its end: its text and the JSON around it, and about a hundred bytes for the
+  // logprob of each token.
+  bool Account(const GenerationEvent& event) {
+    if (streaming_) return true;
+    size_t bytes = 3 * event.text.size();
+    for (const GeneratedToken& token : event.tokens) bytes += 32 + 100 * token.top.size();
+    return held_.Resize(held_.bytes() + bytes);
   }
 
   void RecordTimes(const GenerationEvent& event) {
@@ -137,6 +153,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   bool seen_token_ = false;
   bool streaming_ = false;
   std::vector<RequestId> ids_;
+  BufferShare held_{service_.buffers};    // of an answer in one piece
   size_t remaining_ = 0;                  // choices without a last event
   std::shared_ptr<GenerationCall> self_;  // until the answer is complete or cancelled
 };

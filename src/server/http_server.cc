@@ -46,7 +46,9 @@ class HttpServer final : public Server, public ConnectionOwner {
         acceptor_(std::move(acceptor)),
         grace_(loop_->context),
         signals_(loop_->context),
-        service_{.session = session, .options = std::move(options), .loop = std::move(loop)} {
+        service_{.session = session, .options = std::move(options), .loop = std::move(loop)},
+        buffers_(std::make_shared<BufferBudget>(service_.options.limits.buffer_bytes)) {
+    service_.buffers = buffers_;
     error_code ignored;
     const auto local = acceptor_.local_endpoint(ignored);
     port_ = local.port();
@@ -84,6 +86,7 @@ class HttpServer final : public Server, public ConnectionOwner {
  private:
   const HttpLimits& limits() const override { return service_.options.limits; }
   bool draining() const override { return service_.draining; }
+  const std::shared_ptr<BufferBudget>& buffers() const override { return buffers_; }
 
   void Handle(const HttpRequest& request, std::shared_ptr<Exchange> exchange) override {
     Route(service_, rules_, request, std::move(exchange));
@@ -180,6 +183,7 @@ class HttpServer final : public Server, public ConnectionOwner {
   asio::steady_timer grace_;
   asio::signal_set signals_;
   Service service_;
+  const std::shared_ptr<BufferBudget> buffers_;
   AccessRules rules_;
   uint16_t port_ = 0;
   int busy_ = 0;  // answers in progress
@@ -205,6 +209,10 @@ Result<tcp::acceptor> Listen(asio::io_context& context, const ServerOptions& opt
 }
 
 }  // namespace
+
+uint64_t HttpLimits::MostBytes() const {
+  return buffer_bytes + static_cast<uint64_t>(connections + kRefusals) * Connection::FixedBytes(*this);
+}
 
 Result<std::unique_ptr<Server>> Server::Create(Session& session, ServerOptions options) {
   if (options.reasoning_field != "reasoning_content" && options.reasoning_field != "reasoning") {

@@ -5,6 +5,7 @@
 #include "server/completion_request.h"
 #include "server/endpoints.h"
 #include "server/json_writer.h"
+#include "server/memory_json.h"
 
 namespace inkstone {
 namespace {
@@ -24,6 +25,16 @@ void WriteSampling(JsonWriter& json, const SamplingParams& sampling) {
   json.Field("repetition_penalty", sampling.repetition_penalty);
   json.Field("presence_penalty", sampling.presence_penalty);
   json.Field("frequency_penalty", sampling.frequency_penalty).EndObject();
+}
+
+MemoryAccount MemoryOf(Service& service) {
+  MemoryAccount account = service.session.memory();
+  // Of a connection's own part, what it has without a large head.
+  constexpr uint64_t kUsually = 16 << 10;
+  account[MemoryPurpose::kConnections].actual =
+      service.buffers->taken() + kUsually * static_cast<uint64_t>(service.metrics.connections());
+  account.FillRuntime();
+  return account;
 }
 
 HttpResponse TokenizeResponse(const Tokenizer& tokenizer, const std::string& body) {
@@ -108,7 +119,7 @@ void HandleHealth(Service& service, const HttpRequest&, ExchangePtr exchange) {
 
 void HandleMetrics(Service& service, const HttpRequest&, ExchangePtr exchange) {
   exchange->Reply({.content_type = "text/plain; version=0.0.4; charset=utf-8",
-                   .body = service.metrics.Text(service.session.engine().stats())});
+                   .body = service.metrics.Text(service.session.engine().stats(), MemoryOf(service))});
 }
 
 void HandleProps(Service& service, const HttpRequest&, ExchangePtr exchange) {
@@ -125,7 +136,8 @@ void HandleProps(Service& service, const HttpRequest&, ExchangePtr exchange) {
   json.Field("context_policy", service.options.context_policy.Name());
   json.Field("has_chat_template", info.has_chat_template).Field("thinks", info.thinks);
   json.Field("chat_template", service.session.tokenizer().chat_template());
-  json.Field("memory_report", info.memory_report);
+  json.Field("memory_report", info.memory_report).Key("memory");
+  WriteMemory(json, MemoryOf(service), service.session.engine().stats());
   WriteSampling(json, service.session.default_sampling());
   exchange->Reply({.body = json.EndObject().Take()});
 }

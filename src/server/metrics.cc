@@ -7,8 +7,6 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
-#include "core/memory_info.h"
-
 namespace inkstone {
 namespace {
 
@@ -25,6 +23,53 @@ prometheus::MetricFamily Single(const std::string& name, const std::string& help
     metric.gauge.value = value;
   }
   return family;
+}
+
+void AddLabelled(prometheus::MetricFamily* family, const char* label, std::string_view value, double number) {
+  auto& metric = family->metric.emplace_back();
+  metric.label = {{label, std::string(value)}};
+  (family->type == prometheus::MetricType::Counter ? metric.counter.value : metric.gauge.value) = number;
+}
+
+prometheus::MetricFamily Labelled(const std::string& name, const std::string& help, prometheus::MetricType type) {
+  prometheus::MetricFamily family;
+  family.name = name;
+  family.help = help;
+  family.type = type;
+  return family;
+}
+
+std::vector<prometheus::MetricFamily> MemoryFamilies(const MemoryState& state, const MemoryAccount& memory) {
+  using prometheus::MetricType;
+  std::vector<prometheus::MetricFamily> families;
+  const auto gauge = [&](const char* name, const char* help, auto value) {
+    families.push_back(Single(name, help, MetricType::Gauge, static_cast<double>(value)));
+  };
+  auto actual = Labelled("inkstone_memory_bytes", "Memory of the process by purpose", MetricType::Gauge);
+  auto planned = Labelled("inkstone_memory_planned_bytes", "The same as planned", MetricType::Gauge);
+  for (size_t i = 0; i < kMemoryPurposes; ++i) {
+    const auto purpose = static_cast<MemoryPurpose>(i);
+    AddLabelled(&actual, "purpose", MemoryPurposeName(purpose), static_cast<double>(memory[purpose].actual));
+    AddLabelled(&planned, "purpose", MemoryPurposeName(purpose), static_cast<double>(memory[purpose].planned));
+  }
+  families.push_back(std::move(actual));
+  families.push_back(std::move(planned));
+  gauge("inkstone_memory_budget_bytes", "Memory that the process may take", memory.budget);
+  if (memory.group_limit > 0) {
+    gauge("inkstone_cgroup_limit_bytes", "Memory limit of the tightest control group", memory.group_limit);
+    gauge("inkstone_cgroup_used_bytes", "What it has taken, page cache apart", memory.group_used);
+  }
+  gauge("inkstone_memory_headroom_bytes", "What is left before running work gives way", state.headroom);
+  gauge("inkstone_memory_level", "0 none, 1 shrink, 2 spill, 3 hold, 4 preempt, 5 refuse",
+        static_cast<int>(state.level));
+  auto reactions = Labelled("inkstone_memory_reactions_total", "Times that a reaction to memory pressure began",
+                            MetricType::Counter);
+  for (size_t level = 1; level < kMemoryLevels; ++level) {
+    AddLabelled(&reactions, "reaction", MemoryLevelName(static_cast<MemoryLevel>(level)),
+                static_cast<double>(state.entered[level]));
+  }
+  families.push_back(std::move(reactions));
+  return families;
 }
 
 }  // namespace
@@ -73,17 +118,21 @@ void Metrics::OnContextDrop(int64_t messages, int64_t tokens) {
 }
 void Metrics::SetConnections(int open) { impl_->connections.Set(open); }
 
-std::string Metrics::Text(const EngineStats& stats) const {
+int Metrics::connections() const { return static_cast<int>(impl_->connections.Value()); }
+
+std::string Metrics::Text(const EngineStats& stats, const MemoryAccount& memory) const {
   using prometheus::MetricType;
   auto families = impl_->registry.Collect();
   const auto add = [&](const char* name, const char* help, MetricType type, auto value) {
     families.push_back(Single(std::string("inkstone_") + name, help, type, static_cast<double>(value)));
   };
-  const ProcessMemory memory = GetProcessMemory();
   add("requests_running", "Generations in progress", MetricType::Gauge, stats.running);
   add("requests_waiting", "Generations in the queue", MetricType::Gauge, stats.waiting);
   add("kv_pages", "Pages of the KV cache", MetricType::Gauge, stats.kv_pages_total);
   add("kv_pages_used", "Pages of the KV cache in use", MetricType::Gauge, stats.kv_pages_used);
+  add("kv_page_limit", "Pages of the KV cache that may be in use now", MetricType::Gauge, stats.kv_page_limit);
+  add("kv_pages_given_back_total", "Free pages whose memory went back to the system", MetricType::Counter,
+      stats.given_back_pages);
   add("prefix_cache_pages", "Pages that hold what earlier requests computed", MetricType::Gauge, stats.kv_pages_cached);
   add("prefix_cache_evicted_pages_total", "Such pages that made room", MetricType::Counter, stats.evicted_pages);
   add("page_store_pages", "Pages on disk", MetricType::Gauge, stats.store.pages);
@@ -106,6 +155,7 @@ std::string Metrics::Text(const EngineStats& stats) const {
   add("decode_seconds_total", "Time spent on answers", MetricType::Counter, stats.decode_seconds);
   add("resident_bytes", "Memory of the process", MetricType::Gauge, memory.resident);
   add("peak_resident_bytes", "Highest memory of the process", MetricType::Gauge, memory.peak_resident);
+  for (auto& family : MemoryFamilies(stats.memory, memory)) families.push_back(std::move(family));
   return prometheus::TextSerializer().Serialize(families);
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "engine/engine.h"
+#include "planner/memory_account.h"
 
 namespace inkstone {
 
@@ -23,8 +24,9 @@ class Metrics {
   void OnToken(double seconds);
   void OnContextDrop(int64_t messages, int64_t tokens);
   void SetConnections(int open);
+  int connections() const;
   // Everything, with the engine's state and the process's memory at this moment.
-  std::string Text(const EngineStats& stats) const;
+  std::string Text(const EngineStats& stats, const MemoryAccount& memory) const;
 
  private:
   struct Impl;

@@ -20,10 +20,14 @@ class logger;
 namespace inkstone {
 
 struct HttpLimits {
-  size_t body_bytes = 4 << 20;                       // larger bodies get 413
-  uint32_t header_bytes = 64 << 10;                  // larger heads get 431
-  size_t output_bytes = 1 << 20;                     // unsent bytes of one answer before a slow reader is dropped
-  int connections = 256;                             // one more gets 503
+  size_t body_bytes = 4 << 20;       // larger bodies get 413
+  uint32_t header_bytes = 64 << 10;  // larger heads get 431
+  size_t output_bytes = 1 << 20;     // unsent bytes of one answer before a slow reader is dropped
+  size_t buffer_bytes = 64 << 20;    // of all connections: bodies and their parsing, unsent answers
+  int connections = 256;             // one more gets 503
+
+  // Memory that connections take at most.
+  uint64_t MostBytes() const;
   std::chrono::milliseconds header_timeout{30'000};  // for the whole head, from its first byte
   std::chrono::milliseconds body_timeout{60'000};    // for the whole body
   std::chrono::milliseconds idle_timeout{75'000};    // between requests of one connection

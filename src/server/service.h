@@ -12,6 +12,7 @@
 #include "engine/session.h"
 #include "server/answer_json.h"
 #include "server/api_error.h"
+#include "server/buffer_budget.h"
 #include "server/http_types.h"
 #include "server/metrics.h"
 #include "server/retry_estimate.h"
@@ -27,6 +28,7 @@ struct Service {
   Metrics metrics = {};
   RetryEstimate retry = {};
   std::atomic<bool> draining{false};
+  std::shared_ptr<BufferBudget> buffers = {};
 };
 
 // Turns the engine's events into an answer's bytes. Event-loop thread only.

@@ -33,6 +33,7 @@ class CpuBackend final : public Backend {
   ThreadBinding BindCaller() override { return pool_.BindCaller(); }
   Status Reserve(const BackendLimits& limits) override;
   size_t ReserveBytes(const BackendLimits& limits) const override;
+  std::span<const std::byte> memory() const override { return {memory_.data(), memory_.size()}; }
 
   void Embed(const WeightView& table, std::span<const int32_t> tokens, Rows out) override;
   void RmsNorm(Rows x, const float* weight, float eps, Rows out) override;

@@ -85,6 +85,7 @@ class FakeEngine final : public Engine {
   Result<RequestId> Submit(GenerationRequest request, EventSink sink) override {
     const std::lock_guard lock(mutex_);
     if (draining_) return Unavailable("the engine is draining");
+    if (memory_is_short) return Overloaded("memory is short");
     if (static_cast<int>(running_.size()) >= capacity) {
       ++stats_.rejected;
       return ResourceExhausted("the queue is full: 0 of 0 places are free");
@@ -122,6 +123,7 @@ class FakeEngine final : public Engine {
   }
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return config_; }
+  uint64_t ActivationBytes() const override { return 0; }
 
   std::vector<GenerationRequest> requests() const {
     const std::lock_guard lock(mutex_);
@@ -134,6 +136,7 @@ class FakeEngine final : public Engine {
   }
   std::atomic<int> capacity{64};
   std::atomic<int> waiting{0};  // as stats tell it
+  std::atomic<bool> memory_is_short{false};
 
  private:
   // False when the request was cancelled meanwhile.
@@ -230,6 +233,7 @@ class FakeSession final : public Session {
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   const SessionInfo& info() const override { return info_; }
   const SamplingParams& default_sampling() const override { return sampling_; }
+  MemoryAccount memory() const override { return account; }
   Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const override {
     INK_ASSIGN_OR_RETURN(const std::string text, RenderChat(prompt));
     return tokenizer_->Encode(text, SpecialText::kRecognize);
@@ -251,6 +255,7 @@ class FakeSession final : public Session {
   }
 
   SessionInfo& mutable_info() { return info_; }
+  MemoryAccount account;
   bool opens_think = false;  // the generation prompt ends in <think>
 
  private:

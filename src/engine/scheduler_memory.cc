@@ -1,0 +1,40 @@
+// What the scheduler does when memory runs short.
+#include <algorithm>
+
+#include "engine/scheduler.h"
+
+namespace inkstone {
+namespace {
+
+constexpr int64_t kPagesToStore = 4;  // at one look: the copies take memory too, and the writer is slow
+
+}  // namespace
+
+void Scheduler::ReactToMemory(const MemoryState& state) {
+  memory_level_ = state.level;
+  const int64_t limit = state.page_limit < 0 ? pool_.total_pages() : state.page_limit;
+  const auto first = running_.empty() ? 0 : static_cast<int64_t>(running_.front()->pages.pages().size());
+  pool_.SetLimit(std::max(limit, first));
+  if (state.level >= MemoryLevel::kSpill) SpillPages();
+  cache_.Evict(pool_.Shortage(0));
+  while (state.level >= MemoryLevel::kPreempt && running_.size() > 1 && pool_.Shortage(0) > 0) {
+    Preempt();
+    cache_.Evict(pool_.Shortage(0));
+  }
+  if (state.give_back) stats_.given_back_pages += pool_.GiveBack();
+}
+
+// The place for whatever can take pages out of memory and bring them back. Here: cached pages, those of running prompts
+// among them, are copied to the page store, so that a preempted sequence finds them there.
+void Scheduler::SpillPages() { cache_.Persist(kPagesToStore); }
+
+bool Scheduler::MayAdmit() const { return memory_level_ < MemoryLevel::kHold || running_.empty(); }
+
+// With nobody to make room for it, a sequence goes on whatever the limit: that is what progress rests on.
+void Scheduler::AllowAlone(const Sequence& s) {
+  if (running_.empty() || (running_.size() == 1 && running_.front().get() == &s)) {
+    pool_.SetLimit(std::max(pool_.limit(), pool_.layout().PagesFor(s.size())));
+  }
+}
+
+}  // namespace inkstone
