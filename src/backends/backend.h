@@ -84,7 +84,7 @@ struct SequenceRows {
   Phase phase = Phase::kDecode;
   int64_t first_row = 0;  // in the step
   int64_t rows = 0;
-  int64_t first_position = 0;
+  int64_t first_position = 0;  // among those in the pages
   KvPages pages;
 };
 

@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/load_command.h"
 #include "cli/model_path.h"
+#include "cli/session_options.h"
 #include "core/units.h"
 #include "server/json_writer.h"
 
@@ -41,6 +42,7 @@ void Declare(CLI::App* command, BenchOptions* o) {
       ->capture_default_str()
       ->check(CLI::Range(1, 8192));
   AddKvTypeOption(command, &o->run.kv_types, kDefaultKv);
+  AddAttentionWindowOptions(command, &o->run.attention_window, &o->run.attention_sinks);
   command->add_flag("--profile", o->run.profile, "Show where the time goes, operation by operation");
   AddLoadOptions(command, &o->load);
   command->footer(

@@ -7,6 +7,7 @@
 
 #include "cli/machine_limits.h"
 #include "core/memory_info.h"
+#include "kvcache/attention_window.h"
 #include "model/runtime.h"
 
 namespace inkstone {
@@ -21,65 +22,83 @@ double Median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Sequences that are filled again and again.
+// Sequences that are filled again and again; those with a window, which has no way back, further and further.
 class Bench {
  public:
   static Result<Bench> Create(LoadedModel& loaded, const BenchSettings& settings, int64_t context) {
     const ModelConfig& config = loaded.model->config();
     INK_ASSIGN_OR_RETURN(const KvLayout layout,
                          config.KvLayoutFor(settings.kv_types.value_or(config.DefaultKvTypes())));
-    INK_ASSIGN_OR_RETURN(PagePool pool,
-                         PagePool::Create(*loaded.backend, layout, settings.batch * layout.PagesFor(context)));
-    Bench bench(*loaded.model, std::move(pool), settings);
-    for (PageTable& table : bench.tables_) INK_RETURN_IF_ERROR(table.Reserve(context));
-    return bench;
+    const auto window = AttentionWindow::For(settings.attention_window, settings.attention_sinks, layout.page_tokens);
+    const int64_t pages = settings.batch * layout.PagesFor(window.MostTokens(context));
+    INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(*loaded.backend, layout, pages));
+    return Bench(*loaded.model, std::move(pool), window, settings);
   }
 
-  // Seconds to process `count` prompt tokens of a sequence at `position`.
-  Result<double> Prefill(size_t sequence, int64_t position, int64_t count) {
+  // Seconds to process `count` prompt tokens of a sequence.
+  Result<double> Prefill(size_t sequence, int64_t count) {
     std::vector<int32_t> tokens(static_cast<size_t>(count));
     for (int32_t& token : tokens) token = NextToken();
     const auto start = Clock::now();
-    for (int64_t begin = 0; begin < count; begin += chunk_) {
-      const size_t rows = static_cast<size_t>(std::min(chunk_, count - begin));
-      const bool last = begin + chunk_ >= count;
-      const SequenceStep step{std::span(tokens).subspan(static_cast<size_t>(begin), rows), position + begin,
-                              &tables_[sequence], Phase::kPrompt, last ? LogitRows::kLast : LogitRows::kNone};
+    const int64_t first = positions_[sequence];
+    for (int64_t begin = 0, end; begin < count; begin = end) {
+      end = std::min(begin + chunk_, window_.NextDrop(first + begin, first + count) - first);
+      INK_ASSIGN_OR_RETURN(const PageTable* table, TableFor(sequence, end - begin));
+      const auto some = std::span(tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+      const SequenceStep step{some, first + begin, table, Phase::kPrompt,
+                              end == count ? LogitRows::kLast : LogitRows::kNone};
       INK_RETURN_IF_ERROR(model_->Forward({&step, 1}, logits_));
+      positions_[sequence] += end - begin;
     }
     return Seconds(start);
   }
   // Fills the first `depth` positions of every sequence.
   Status Fill(int64_t depth) {
     if (depth == 0) return Status::Ok();
-    for (size_t i = 0; i < tables_.size(); ++i) INK_RETURN_IF_ERROR(Prefill(i, 0, depth).status());
+    for (size_t i = 0; i < tables_.size(); ++i) INK_RETURN_IF_ERROR(Prefill(i, depth).status());
     return Status::Ok();
+  }
+  // The next tokens come at `position` again, where there is a way back.
+  void Rewind(int64_t position) {
+    if (!window_.on()) std::fill(positions_.begin(), positions_.end(), position);
   }
 
   KvTypes kv_types() const { return pool_->layout().types; }
 
-  // Seconds in which every sequence generates `count` tokens from `position` on.
-  Result<double> Decode(int64_t position, int64_t count) {
+  // Seconds in which every sequence generates `count` tokens.
+  Result<double> Decode(int64_t count) {
     std::vector<int32_t> tokens(tables_.size());
     std::vector<SequenceStep> steps(tables_.size());
     const auto start = Clock::now();
     for (int64_t i = 0; i < count; ++i) {
       for (size_t s = 0; s < steps.size(); ++s) {
         tokens[s] = NextToken();
-        steps[s] = {{&tokens[s], 1}, position + i, &tables_[s], Phase::kDecode, LogitRows::kLast};
+        INK_ASSIGN_OR_RETURN(const PageTable* table, TableFor(s, 1));
+        steps[s] = {{&tokens[s], 1}, positions_[s], table, Phase::kDecode, LogitRows::kLast};
       }
       INK_RETURN_IF_ERROR(model_->Forward(steps, logits_));
+      for (int64_t& position : positions_) ++position;
     }
     return Seconds(start);
   }
 
  private:
-  Bench(Model& model, PagePool pool, const BenchSettings& settings)
+  Bench(Model& model, PagePool pool, const AttentionWindow& window, const BenchSettings& settings)
       : model_(&model),
         pool_(std::make_unique<PagePool>(std::move(pool))),
+        window_(window),
+        positions_(static_cast<size_t>(settings.batch)),
         chunk_(settings.chunk),
         logits_(static_cast<size_t>(settings.batch * model.config().vocab)) {
     for (int64_t i = 0; i < settings.batch; ++i) tables_.emplace_back(pool_.get());
+  }
+
+  // With room for the next `count` tokens, and without what they do not see.
+  Result<const PageTable*> TableFor(size_t sequence, int64_t count) {
+    PageTable& table = tables_[sequence];
+    table.Drop(window_.sinks, window_.Dropped(positions_[sequence]));
+    INK_RETURN_IF_ERROR(table.Reserve(positions_[sequence] + count));
+    return &table;
   }
 
   // Any tokens cost the same; a linear congruential sequence spreads them over the embedding.
@@ -91,6 +110,8 @@ class Bench {
   Model* model_;
   std::unique_ptr<PagePool> pool_;
   std::vector<PageTable> tables_;
+  AttentionWindow window_;
+  std::vector<int64_t> positions_;  // of each sequence's next token
   int64_t chunk_;
   std::vector<float> logits_;
   uint64_t state_ = 1;
@@ -109,7 +130,8 @@ ModelLimits LimitsFor(const BenchSettings& s) {
   limits.max_step_rows = std::max(s.chunk, s.batch);
   limits.max_logit_rows = s.batch;
   limits.max_sequences = s.batch;
-  limits.max_context = s.depth + std::max(s.prompt, s.generate + 1);
+  const int64_t further = 1 + s.repeat * (s.prompt + s.generate);
+  limits.max_context = s.depth + (s.attention_window > 0 ? further : std::max(s.prompt, s.generate + 1));
   return limits;
 }
 
@@ -132,15 +154,17 @@ Result<BenchResult> RunBench(const BenchSettings& s) {
   const ThreadBinding binding = runtime->threads().BindCaller();
 
   INK_RETURN_IF_ERROR(bench.Fill(s.depth));
-  INK_RETURN_IF_ERROR(bench.Decode(s.depth, 1).status());  // brings the weights into the page cache
+  INK_RETURN_IF_ERROR(bench.Decode(1).status());  // brings the weights into the page cache
   std::vector<double> prefill, decode;
   costs.clear();
   for (int i = 0; i < s.repeat; ++i) {
+    bench.Rewind(s.depth);
     costs.swap(r.prefill_costs);
-    INK_ASSIGN_OR_RETURN(const double prefill_seconds, bench.Prefill(0, s.depth, s.prompt));
+    INK_ASSIGN_OR_RETURN(const double prefill_seconds, bench.Prefill(0, s.prompt));
     costs.swap(r.prefill_costs);
+    bench.Rewind(s.depth);
     costs.swap(r.decode_costs);
-    INK_ASSIGN_OR_RETURN(const double decode_seconds, bench.Decode(s.depth, s.generate));
+    INK_ASSIGN_OR_RETURN(const double decode_seconds, bench.Decode(s.generate));
     costs.swap(r.decode_costs);
     prefill.push_back(static_cast<double>(s.prompt) / prefill_seconds);
     decode.push_back(static_cast<double>(s.generate) / decode_seconds);

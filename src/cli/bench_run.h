@@ -25,6 +25,8 @@ struct BenchSettings {
   int repeat = 3;
   bool profile = false;
   std::optional<KvTypes> kv_types = {};  // unset: the model's DefaultKvTypes
+  int64_t attention_window = 0;          // as SessionOptions has them
+  int64_t attention_sinks = 32;
 };
 
 struct BenchResult {

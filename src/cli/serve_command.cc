@@ -41,6 +41,9 @@ Status Run(const ServeOptions& o) {
   session_options.max_queue = o.queue;
   session_options.prefix = o.prefix;
   session_options.cache_folder = o.cache_folder;
+  if (session_options.spill_bytes > 0 && o.spill_folder.empty() && !o.cache_folder.empty()) {
+    INK_RETURN_IF_ERROR(CheckOnDisk("--cache-folder, for --spill-size", o.cache_folder));
+  }
   INK_ASSIGN_OR_RETURN(session_options.cache_bytes, ParseBytes(o.cache_size));
   session_options.prompt_chunk = o.prompt_chunk;
   ServerOptions options;

@@ -20,11 +20,12 @@ constexpr std::array<Profile, 3> kProfiles = {{
      {.sequences = 1, .queue = 4, .prompt_chunk = 256, .context_policy = {Kind::kWindow, 0}}},
     {"multi", "several users, throughput", {.sequences = 16, .queue = 256, .prompt_chunk = 512}},
     {"longdoc",
-     "one long document: as much context as fits, read in chunks, the oldest rounds dropped when it is full",
+     "one long document: as much context as fits, with --spill-size on disk too, the oldest rounds dropped when it is "
+     "full",
      {.sequences = 1,
       .queue = 8,
       .context = kLongestContext,
-      .prompt_chunk = 512,
+      .prompt_chunk = 1024,  // each chunk reads all that is on disk once
       .context_policy = {Kind::kWindow, 0}}},
 }};
 

@@ -1,5 +1,10 @@
 #include "cli/session_options.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
+
+#include <filesystem>
+
 #include "cli/model_path.h"
 #include "core/units.h"
 #include "planner/memory_plan.h"
@@ -22,9 +27,32 @@ std::string ReadContext(std::string& text) {
 
 }  // namespace
 
+Status CheckOnDisk(const std::string& option, const std::string& folder) {
+  // One that is not there yet will be on its parent's disk.
+  std::filesystem::path place = std::filesystem::absolute(folder);
+  while (!std::filesystem::exists(place) && place.has_relative_path()) place = place.parent_path();
+  struct statfs facts {};
+  if (statfs(place.c_str(), &facts) != 0) return Status::Ok();  // whoever makes the file says what is wrong
+  if (facts.f_type != TMPFS_MAGIC && facts.f_type != RAMFS_MAGIC) return Status::Ok();
+  return InvalidArgument(option + ": expected a folder on a disk, found " + folder + ", which is in memory");
+}
+
 std::string IsBytes(const std::string& text) {
   const Status status = ParseBytes(text).status();
   return status.ok() ? "" : status.message();
+}
+
+void AddAttentionWindowOptions(CLI::App* command, int64_t* window, int64_t* sinks) {
+  command
+      ->add_option("--attention-window", *window,
+                   "Every token sees the first tokens and at least so many of the newest; what lies between leaves the "
+                   "cache, which so is bounded. 0 (the default): every token sees all")
+      ->check(CLI::Range(0, 1 << 30));
+  command
+      ->add_option("--attention-sinks", *sinks,
+                   "The first tokens, which stay in sight of the window; rounded up to pages of 32")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 30));
 }
 
 void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
@@ -38,6 +66,15 @@ void AddSessionOptions(CLI::App* command, SessionCommandOptions* options) {
                    "Memory that the program may take, such as 5GB; default: what is available")
       ->check(IsBytes);
   AddKvTypeOption(command, &options->kv_types, kDefaultKv);
+  AddAttentionWindowOptions(command, &options->attention_window, &options->attention_sinks);
+  command
+      ->add_option("--spill-size", options->spill_size,
+                   "Disk space for keys and values of a context that does not fit into memory, such as 20GB. They are "
+                   "read again for every token; 0: none")
+      ->capture_default_str()
+      ->check(IsBytes);
+  command->add_option("--spill-folder", options->spill_folder,
+                      "Where that lies, as a file without a name; on a fast disk. Default: the --cache-folder");
 }
 
 void AddContextPolicyOption(CLI::App* command, const std::string& otherwise,
@@ -65,6 +102,11 @@ Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
   options.pinning = o.pinning;
   options.context = o.context;
   options.kv_types = o.kv_types;
+  options.attention_window = o.attention_window;
+  options.attention_sinks = o.attention_sinks;
+  INK_ASSIGN_OR_RETURN(options.spill_bytes, ParseBytes(o.spill_size));
+  options.spill_folder = o.spill_folder;
+  if (!o.spill_folder.empty()) INK_RETURN_IF_ERROR(CheckOnDisk("--spill-folder", o.spill_folder));
   if (!o.memory.empty()) {
     INK_ASSIGN_OR_RETURN(options.memory_limit, ParseBytes(o.memory));
   }

@@ -37,11 +37,19 @@ Status AtMost(const char* what, int64_t found, int64_t most) {
                          std::to_string(found));
 }
 
+// What a sequence must have in memory beside what it has spilled: the rows of a step, and the pages in which they begin
+// and end.
+int64_t LeastKvTokens(const EngineOptions& o, const ModelLimits& limits) {
+  return o.prompt_chunk + 2 * int64_t{limits.page_tokens};
+}
+
 Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer& tokenizer) {
   const ModelLimits& limits = model.limits();
   INK_RETURN_IF_ERROR(AtLeast("context", o.context, 2));
   INK_RETURN_IF_ERROR(AtMost("context", o.context, limits.max_context));
-  INK_RETURN_IF_ERROR(AtLeast("kv_tokens", o.kv_tokens, o.context));
+  INK_RETURN_IF_ERROR(
+      AtLeast("kv_tokens and spill_tokens", o.kv_tokens + o.spill_tokens, o.window.MostTokens(o.context)));
+  if (o.spill_tokens > 0) INK_RETURN_IF_ERROR(AtLeast("kv_tokens", o.kv_tokens, LeastKvTokens(o, limits)));
   INK_RETURN_IF_ERROR(AtLeast("max_sequences", o.max_sequences, 1));
   INK_RETURN_IF_ERROR(AtMost("max_sequences", o.max_sequences, limits.max_sequences));
   INK_RETURN_IF_ERROR(AtMost("max_sequences", o.max_sequences, limits.max_logit_rows));
@@ -54,19 +62,22 @@ Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer&
 class EngineImpl final : public Engine {
  public:
   EngineImpl(std::unique_ptr<Model> model, PagePool pool, PrefillJob job, Backend& backend, const Tokenizer& tokenizer,
-             const EngineOptions& options, EngineExtras extras)
+             const EngineOptions& options, EngineExtras extras, std::unique_ptr<SpillSpace> spill)
       : model_(std::move(model)),
         backend_(backend),
         activations_{model_->workspace(), backend.memory(), job.buffer()},
         pool_(std::move(pool)),
+        spill_(std::move(spill)),
         store_(std::move(extras.store)),
         tokenizer_(tokenizer),
         options_(options),
         scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
                    [this] { Leave(); }),
-        watch_(std::move(extras.memory), &pool_, &scheduler_),
-        stats_(scheduler_.stats()),
-        thread_([this] { Loop(); }) {}
+        watch_(std::move(extras.memory), &pool_, &scheduler_) {
+    pool_.set_spill(spill_.get());
+    stats_ = scheduler_.stats();
+    thread_ = std::thread([this] { Loop(); });
+  }
   ~EngineImpl() override;
 
   Result<RequestId> Submit(GenerationRequest request, EventSink sink) override;
@@ -77,6 +88,7 @@ class EngineImpl final : public Engine {
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return model_->config(); }
   uint64_t ActivationBytes() const override;
+  uint64_t SpillBufferBytes() const override { return spill_ == nullptr ? 0 : spill_->BufferBytes(); }
 
  private:
   Status Check(const GenerationRequest& request) const;
@@ -88,6 +100,7 @@ class EngineImpl final : public Engine {
   Backend& backend_;
   const std::array<std::span<const std::byte>, 3> activations_;
   PagePool pool_;  // engine thread only
+  const std::unique_ptr<SpillSpace> spill_;
   const std::unique_ptr<PageStore> store_;
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
@@ -263,8 +276,14 @@ Result<std::unique_ptr<Engine>> Engine::Create(std::unique_ptr<Model> model, Bac
   layout.page_tokens = model->limits().page_tokens;
   INK_ASSIGN_OR_RETURN(PagePool pool, PagePool::Create(backend, layout, layout.PagesFor(options.kv_tokens)));
   INK_ASSIGN_OR_RETURN(PrefillJob job, PrefillJob::Create(*model, backend, options.prompt_chunk));
+  std::unique_ptr<SpillSpace> spill;
+  if (options.spill_tokens > 0) {
+    const SpillLayout slots = SpillSpace::LayoutFor(layout, layout.PagesFor(options.spill_tokens));
+    INK_ASSIGN_OR_RETURN(spill, SpillSpace::Create(std::move(extras.spill), slots));
+  }
   return std::unique_ptr<Engine>(std::make_unique<EngineImpl>(std::move(model), std::move(pool), std::move(job),
-                                                              backend, tokenizer, options, std::move(extras)));
+                                                              backend, tokenizer, options, std::move(extras),
+                                                              std::move(spill)));
 }
 
 }  // namespace inkstone

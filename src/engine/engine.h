@@ -9,8 +9,10 @@
 #include "core/status.h"
 #include "engine/memory_governor.h"
 #include "engine/request.h"
+#include "kvcache/attention_window.h"
 #include "kvcache/page_pool.h"
 #include "kvcache/page_store.h"
+#include "kvcache/spill_space.h"
 #include "model/model.h"
 #include "tokenizer/tokenizer.h"
 
@@ -26,11 +28,13 @@ enum class PrefixReuse : uint8_t {
 
 struct EngineOptions {
   int64_t context = 8192;    // tokens that one sequence may hold, prompt and answer
-  int64_t kv_tokens = 8192;  // tokens that all running sequences may hold together
+  int64_t kv_tokens = 8192;  // tokens that all running sequences may hold together in memory
+  int64_t spill_tokens = 0;  // and on disk
   KvTypes kv_types = {};
-  int max_sequences = 8;       // running at once
-  int max_queue = 64;          // waiting; one more is refused
-  int64_t prompt_chunk = 512;  // prompt tokens in one step
+  AttentionWindow window = {};  // what of a sequence stays in the cache
+  int max_sequences = 8;        // running at once
+  int max_queue = 64;           // waiting; one more is refused
+  int64_t prompt_chunk = 512;   // prompt tokens in one step
   PrefixReuse prefix = PrefixReuse::kAll;
 };
 
@@ -57,6 +61,7 @@ struct EngineStats {
   int64_t evicted_pages = 0;  // of the prefix cache
   int64_t loaded_pages = 0;   // that came back from disk
   PageStoreStats store;       // zeros without one
+  SpillStats spill;           // likewise
   int64_t generated_tokens = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
@@ -78,7 +83,8 @@ struct MemoryContract {
 
 // What an engine may be given beside its model.
 struct EngineExtras {
-  std::unique_ptr<PageStore> store = nullptr;  // null: nothing is kept on disk
+  std::unique_ptr<PageStore> store = nullptr;    // null: nothing outlives the engine
+  std::unique_ptr<SpillDevice> spill = nullptr;  // has room for spill_tokens; null where these are 0
   MemoryContract memory = {};
 };
 
@@ -105,8 +111,9 @@ class Engine {
   virtual EngineStats stats() const = 0;
   virtual const EngineOptions& options() const = 0;
   virtual const ModelConfig& config() const = 0;
-  // Thread-safe: bytes of activations that are resident.
+  // Thread-safe: resident bytes of activations, and of the buffers of spilled pages.
   virtual uint64_t ActivationBytes() const = 0;
+  virtual uint64_t SpillBufferBytes() const = 0;
 };
 
 }  // namespace inkstone

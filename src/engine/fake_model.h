@@ -61,8 +61,9 @@ inline std::unique_ptr<Tokenizer> MakeByteTokenizer() {
   return std::move(tokenizer).value();
 }
 
-// Each position's token and phase are stored in the sequence's pages; logits are a hash of what the pages hold for all
-// positions so far. So a text is right only when every entry was written, by the right phase, to a page of its own.
+// Each position's token and phase, and how many positions it no longer saw, are stored in the sequence's pages; logits
+// are a hash of what the pages hold for all positions so far. So a text is right only when every entry was written, by
+// the right phase and with the right positions in sight, to a page of its own.
 class FakeModel final : public Model {
  public:
   struct Behaviour {
@@ -76,7 +77,7 @@ class FakeModel final : public Model {
   FakeModel(const ModelLimits& limits, Behaviour behaviour) : limits_(limits), behaviour_(std::move(behaviour)) {
     config_.architecture = "fake";
     config_.layers = 3;
-    config_.hidden = 2;
+    config_.hidden = 4;  // a row: token, nothing, and the hash so far in two
     config_.kv_heads = 1;
     config_.head_dim = 2;  // as F32: 8 bytes for each position
     config_.vocab = kFakeModelVocab;
@@ -107,26 +108,31 @@ class FakeModel final : public Model {
       if (decoding && s.phase == Phase::kPrompt) return Internal("a prompt comes after a decode");
       decoding = s.phase == Phase::kDecode;
       const int64_t end = s.first_position + static_cast<int64_t>(s.tokens.size());
-      if (end > s.pages->capacity() || end > limits_.max_context) return Internal("no room");
+      if (s.first_position < s.pages->dropped_tokens() || end > s.pages->capacity() || end > limits_.max_context)
+        return Internal("no room");
       for (const int32_t token : s.tokens) {
         if (token == behaviour_.failing_token) return Internal("failing token");
-        hidden.row(row++)[0] = static_cast<float>(token);
+        hidden.row(row)[0] = static_cast<float>(token);
+        SetHash(hidden.row(row++), 1);
       }
     }
     return row > limits_.max_step_rows || row != hidden.rows ? Internal("wrong rows") : Status::Ok();
   }
 
-  // Every layer stores the tokens that come in its rows; the last turns the rows with logits into hashes.
+  // Every layer stores the tokens that come in its rows, and goes on with the hash of the rows with logits.
   Status RunLayers(int first, int last, std::span<const SequenceStep> sequences, Rows hidden) override {
+    spilled_.Clear();
+    for (const SequenceStep& s : sequences) spilled_.Add(*s.pages);
     for (int layer = first; layer < last; ++layer) {
       int64_t row = 0, kept = 0;
+      INK_RETURN_IF_ERROR(spilled_.Fetch(layer));
       if (behaviour_.before_layer) behaviour_.before_layer(hidden.rows, sequences[0].phase);
       for (const SequenceStep& s : sequences) {
         Store(s, layer, hidden, row);
         row += static_cast<int64_t>(s.tokens.size());
-        if (layer + 1 < config_.layers || s.logits == LogitRows::kNone) continue;
-        const uint64_t hash = Hash(s);
-        std::memcpy(hidden.row(kept++), &hash, sizeof(hash));
+        if (s.logits == LogitRows::kNone) continue;
+        const uint64_t hash = Hash(s, layer, GetHash(hidden.row(row - 1)));
+        SetHash(hidden.row(layer + 1 == config_.layers ? kept++ : row - 1), hash);
       }
     }
     return Status::Ok();
@@ -143,37 +149,40 @@ class FakeModel final : public Model {
  private:
   struct Entry {
     int32_t token;
-    int32_t phase;
+    int32_t how;  // phase, and twice the dropped positions
   };
-  static std::byte* Slot(const PageTable& pages, int layer, int64_t position) {
+  static std::byte* Slot(const PageTable& pages, int layer, int64_t place) {
     const int64_t size = pages.pool().layout().page_tokens;
-    return pages.pool().Keys(pages.pages()[static_cast<size_t>(position / size)], layer) +
-           static_cast<size_t>(position % size) * sizeof(Entry);
+    return pages.Keys(static_cast<size_t>(place / size), layer) + static_cast<size_t>(place % size) * sizeof(Entry);
   }
   static void Store(const SequenceStep& s, int layer, Rows hidden, int64_t row) {
+    const int64_t dropped = s.pages->dropped_tokens();
     for (size_t i = 0; i < s.tokens.size(); ++i) {
       const Entry entry{static_cast<int32_t>(hidden.row(row + static_cast<int64_t>(i))[0]),
-                        static_cast<int32_t>(s.phase)};
-      std::memcpy(Slot(*s.pages, layer, s.first_position + static_cast<int64_t>(i)), &entry, sizeof(entry));
+                        static_cast<int32_t>(s.phase) + 2 * static_cast<int32_t>(dropped)};
+      std::memcpy(Slot(*s.pages, layer, s.first_position - dropped + static_cast<int64_t>(i)), &entry, sizeof(entry));
     }
   }
-  // Of what the pages hold for all positions so far. The lowest bit tells a token after which logits contain a NaN.
-  uint64_t Hash(const SequenceStep& s) const {
-    uint64_t hash = 1;
-    const int64_t end = s.first_position + static_cast<int64_t>(s.tokens.size());
-    for (int64_t position = 0; position < end; ++position) {
-      for (int layer = 0; layer < config_.layers; ++layer) {
-        Entry entry;
-        std::memcpy(&entry, Slot(*s.pages, layer, position), sizeof(entry));
-        hash = (hash ^ static_cast<uint64_t>(entry.token * 2 + entry.phase)) * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 29;
-      }
+  static uint64_t GetHash(const float* row) {
+    uint64_t hash;
+    std::memcpy(&hash, row + 2, sizeof(hash));
+    return hash;
+  }
+  static void SetHash(float* row, uint64_t hash) { std::memcpy(row + 2, &hash, sizeof(hash)); }
+  // Of what the layer's pages hold for all positions so far. The lowest bit tells a token after which logits contain a
+  // NaN.
+  uint64_t Hash(const SequenceStep& s, int layer, uint64_t hash) const {
+    const int64_t end = s.first_position - s.pages->dropped_tokens() + static_cast<int64_t>(s.tokens.size());
+    for (int64_t place = 0; place < end; ++place) {
+      Entry entry;
+      std::memcpy(&entry, Slot(*s.pages, layer, place), sizeof(entry));
+      hash = (hash ^ static_cast<uint64_t>(entry.token * 2 + entry.how)) * 0x9e3779b97f4a7c15u;
+      hash ^= hash >> 29;
     }
     return (hash & ~uint64_t{1}) | (s.tokens.back() == behaviour_.nan_token ? 1 : 0);
   }
   void Logits(const float* hidden, float* row) const {
-    uint64_t hash;
-    std::memcpy(&hash, hidden, sizeof(hash));
+    uint64_t hash = GetHash(hidden);
     const bool nan = (hash & 1) != 0;
     for (int32_t t = 0; t < config_.vocab; ++t) {
       hash = hash * 6364136223846793005u + 1442695040888963407u;
@@ -187,6 +196,7 @@ class FakeModel final : public Model {
   ModelConfig config_;
   ModelLimits limits_;
   Behaviour behaviour_;
+  SpilledPages spilled_;
 };
 
 }  // namespace inkstone

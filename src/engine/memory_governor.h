@@ -17,7 +17,7 @@ namespace inkstone {
 enum class MemoryLevel : uint8_t {
   kNone,
   kShrink,   // the prefix cache gives pages up, free pages go back to the system
-  kSpill,    // pages are handed to the page store, so that what goes next can come back from disk
+  kSpill,    // pages go to disk: cached ones to the page store, so that they can come back, others to the spill file
   kHold,     // nobody is admitted while somebody runs
   kPreempt,  // the last in order give up their pages; the first goes on whatever happens
   kRefuse,   // new requests are refused

@@ -14,6 +14,7 @@ MemoryAccount MemoryMeter::Read(const Engine& engine) {
   account[MemoryPurpose::kKvCached].actual = pages(stats.kv_pages_idle);
   account[MemoryPurpose::kKvFreeResident].actual = pages(stats.kv_pages_free_resident);
   account[MemoryPurpose::kActivations].actual = engine.ActivationBytes();
+  account[MemoryPurpose::kSpillBuffers].actual = engine.SpillBufferBytes();
   account[MemoryPurpose::kPageStoreQueue].actual = stats.store.queue_bytes;
 
   const std::lock_guard lock(mutex_);

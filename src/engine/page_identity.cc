@@ -28,7 +28,7 @@ void WriteRope(std::ostream& out, const RopeConfig& rope) {
 }  // namespace
 
 std::string PageIdentity(const Checkpoint& checkpoint, const ModelConfig& config, const KvLayout& layout,
-                         std::string_view backend) {
+                         const AttentionWindow& window, std::string_view backend) {
   std::ostringstream out;
   out.precision(17);
   out << "numerics " << kNumericsVersion << ' ' << backend << "\nmodel " << config.architecture << ' ' << config.layers
@@ -36,6 +36,7 @@ std::string PageIdentity(const Checkpoint& checkpoint, const ModelConfig& config
       << config.head_dim << ' ' << config.vocab << ' ' << config.rms_eps;
   WriteRope(out, config.rope);
   out << "\ncache " << KvTypesName(layout.types) << ' ' << layout.page_tokens << ' ' << layout.page_bytes();
+  if (window.on()) out << "\nwindow " << window.tokens << ' ' << window.sinks << ' ' << window.step;
   for (const TensorInfo& tensor : checkpoint.tensors()) {
     out << '\n' << tensor.name << ' ' << Info(tensor.dtype).name;
     for (const int64_t n : tensor.shape) out << ' ' << n;

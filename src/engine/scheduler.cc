@@ -31,6 +31,7 @@ Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, 
       before_last_event_(std::move(before_last_event)),
       store_(parts.store),
       cache_(&pool_, parts.store),
+      room_(&pool_, &cache_, options_.window, options_.prompt_chunk),
       budget_(options.prompt_chunk),
       job_(std::move(job)),
       logits_(static_cast<size_t>(options.max_sequences) * static_cast<size_t>(model_.config().vocab)),
@@ -78,17 +79,19 @@ void Scheduler::EndExpired() {
     if (s->Expired(now)) expired.push_back(s.get());
   }
   for (Sequence* s : expired) {
-    GenerationEvent event;
-    event.status = DeadlineExceeded("the deadline of " + std::to_string(s->deadline->count()) + " ms passed" +
-                                    (s->started ? "; tokens of the answer so far: " + std::to_string(s->generated)
-                                                : std::string(" while the request waited in the queue")));
-    Finish(s, FinishReason::kError, std::move(event));
+    Fail(s, DeadlineExceeded("the deadline of " + std::to_string(s->deadline->count()) + " ms passed" +
+                             (s->started ? "; tokens of the answer so far: " + std::to_string(s->generated)
+                                         : std::string(" while the request waited in the queue"))));
   }
 }
 
 void Scheduler::Admit() {
   for (auto next = Next(); next != waiting_.end() && MayAdmit(); next = Next()) {
     Sequence* wanted = next->get();
+    if (Status status = room_.Check(*wanted); !status.ok()) {
+      Fail(wanted, std::move(status));
+      continue;
+    }
     if (!Load(*wanted)) return;
     while (static_cast<int>(running_.size()) == options_.max_sequences || !TakePages(wanted)) {
       if (running_.empty() || running_.back()->priority >= wanted->priority) return;
@@ -164,19 +167,17 @@ bool Scheduler::Load(const Sequence& s) {
 bool Scheduler::TakePages(Sequence* s) {
   PrefixFind found;
   if (options_.prefix != PrefixReuse::kOff) found = cache_.Find(QueryOf(*s));
-  const int64_t shared = found.tokens / pool_.layout().page_tokens;
-  const int64_t spare = running_.empty() ? 0 : 1;
-  const int64_t needed = pool_.layout().PagesFor(s->size()) + spare - shared;
   AllowAlone(*s);
-  if (needed > pool_.limit() - pool_.used_pages() + pool_.idle_pages() - found.idle_pages) return false;
+  if (!room_.Admits(*s, found, running_.empty() ? 0 : 1)) return false;
   std::vector<Phase> phases;
   if (options_.prefix != PrefixReuse::kOff) phases = cache_.Acquire(QueryOf(*s), &s->pages);
-  if (!Reserve(s)) {
+  s->computed = static_cast<int64_t>(phases.size());
+  if (!room_.Reserve(s)) {
     s->pages.Clear();
+    s->computed = 0;
     return false;
   }
   std::copy(phases.begin(), phases.end(), s->phases.begin());
-  s->computed = static_cast<int64_t>(phases.size());
   const int64_t prefilled = std::min(s->computed, s->prompt_tokens);
   if (!s->started) s->cached = prefilled;
   if (prefilled > s->prefilled) {
@@ -187,17 +188,10 @@ bool Scheduler::TakePages(Sequence* s) {
   return true;
 }
 
-bool Scheduler::Reserve(Sequence* s) {
-  const int64_t wanted = pool_.layout().PagesFor(s->size()) - static_cast<int64_t>(s->pages.pages().size());
-  AllowAlone(*s);
-  if (wanted > pool_.free_pages()) cache_.Evict(pool_.Shortage(wanted));
-  return s->pages.Reserve(s->size()).ok();
-}
-
 // Room for every token that is known now, the newest included.
 void Scheduler::ReservePages() {
   for (size_t i = 0; i < running_.size(); ++i) {
-    while (i < running_.size() && !Reserve(running_[i].get())) Preempt();
+    while (i < running_.size() && !room_.Reserve(running_[i].get())) Preempt();
   }
 }
 
@@ -242,7 +236,8 @@ void Scheduler::PlanDecode() {
   rows = std::min(rows, decode_parts_.empty() ? kRecomputeRows : kRecomputeRowsBesideOthers);
   for (const SequencePtr& s : running_) {
     if (s->next_phase() != Phase::kDecode || s->decoding() || rows == 0) continue;
-    const int64_t count = std::min(rows, s->Run());
+    const int64_t count = std::min(rows, room_.Rows(*s));
+    if (count == 0) continue;
     decode_parts_.push_back({s.get(), count, s->computed + count == s->size()});
     rows -= count;
   }
@@ -276,7 +271,8 @@ void Scheduler::BeginPrefill() {
   int64_t rows = budget_.ChunkRows(CurrentLoad());
   for (Sequence* s : candidates) {
     if (rows == 0) break;
-    const int64_t count = std::min(rows, s->Run());
+    const int64_t count = std::min(rows, room_.Rows(*s));
+    if (count == 0) continue;
     parts.push_back({s, count, s->computed + count == s->size()});
     rows -= count;
   }
@@ -313,11 +309,17 @@ void Scheduler::FinishPrefill() {
 }
 
 void Scheduler::Fail(const std::vector<Part>& parts, const Status& status) {
+  // Without a page of one sequence the others have computed nothing wrong: they repeat the step.
+  const bool unread = pool_.spill() != nullptr && pool_.spill()->TakeFailedRead();
   for (const Part& part : parts) {
-    GenerationEvent event;
-    event.status = status;
-    Finish(part.sequence, FinishReason::kError, std::move(event));
+    if (!unread || part.sequence->pages.spilled_pages() > 0) Fail(part.sequence, status);
   }
+}
+
+void Scheduler::Fail(const Sequence* sequence, Status status) {
+  GenerationEvent event;
+  event.status = std::move(status);
+  Finish(sequence, FinishReason::kError, std::move(event));
 }
 
 void Scheduler::Charge(const std::vector<Part>& parts, double seconds) {
@@ -399,7 +401,7 @@ bool Scheduler::IsStopToken(int32_t token) const {
   return std::find(stops.begin(), stops.end(), token) != stops.end();
 }
 
-void Scheduler::Finish(Sequence* sequence, FinishReason reason, GenerationEvent event) {
+void Scheduler::Finish(const Sequence* sequence, FinishReason reason, GenerationEvent event) {
   const SequencePtr s = Take(sequence);
   job_.Drop(s.get());
   if (reason != FinishReason::kError) Keep(s.get(), true);
@@ -449,6 +451,7 @@ EngineStats Scheduler::stats() const {
   stats.kv_pages_cached = cache_.pages();
   stats.evicted_pages = cache_.evicted();
   if (store_ != nullptr) stats.store = store_->stats();
+  if (pool_.spill() != nullptr) stats.spill = pool_.spill()->stats();
   return stats;
 }
 

@@ -3,9 +3,10 @@
 // A step decodes one token of every sequence that waits for one, then takes the current chunk of prompts through as
 // many layers as StepBudget allows. A request is admitted when its prompt finds pages, idle ones of the prefix cache
 // included, with one to spare; who goes first is a matter of priority, of what the client has had (FairShare), and of
-// age. One whose beginning is being computed for another waits for it, and shares the pages. When pages run out, the
-// last in order gives up its pages and waits again; later its tokens are computed again by the kernels that computed
-// them the first time, so that its text does not change. The first in order is never preempted, so there is progress.
+// age. One whose beginning is being computed for another waits for it, and shares the pages. When pages run out, a
+// sequence spills its own where that is possible (PageRoom); else the last in order gives up its pages and waits again;
+// later its tokens are computed again by the kernels that computed them the first time, so that its text does not
+// change. The first in order is never preempted, so there is progress.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@
 #include "engine/engine.h"
 #include "engine/fair_share.h"
 #include "engine/memory_governor.h"
+#include "engine/page_room.h"
 #include "engine/prefill_job.h"
 #include "engine/sampler.h"
 #include "engine/sequence.h"
@@ -80,7 +82,6 @@ class Scheduler {
   bool TakePages(Sequence* s);
   PrefixQuery QueryOf(const Sequence& s) const;
   void ReservePages();
-  bool Reserve(Sequence* s);
   void Preempt();
   void SpillPages();
   bool MayAdmit() const;
@@ -93,7 +94,9 @@ class Scheduler {
   void Prefill();
   void BeginPrefill();
   void FinishPrefill();
+  // Ends the parts of a step that went wrong; where spilled pages could not be read, those that have such.
   void Fail(const std::vector<Part>& parts, const Status& status);
+  void Fail(const Sequence* sequence, Status status);
 
   // Books parts that were computed; `logits` has rows (model's vocab) of those that wanted them.
   void Advance(const std::vector<Part>& parts, std::span<float> logits);
@@ -104,7 +107,7 @@ class Scheduler {
   // Draws a token; sets event->finish when it is the last.
   Status Draw(Sequence* sequence, std::span<float> logits, GenerationEvent* event);
   bool IsStopToken(int32_t token) const;
-  void Finish(Sequence* sequence, FinishReason reason, GenerationEvent event);
+  void Finish(const Sequence* sequence, FinishReason reason, GenerationEvent event);
   SequencePtr Take(const Sequence* sequence);
 
   Model& model_;
@@ -118,6 +121,7 @@ class Scheduler {
   MemoryLevel memory_level_ = MemoryLevel::kNone;
   PageStore* const store_;
   PrefixCache cache_;
+  PageRoom room_;
   double load_seconds_ = 0;           // to read a page, a moving average; 0: none yet
   std::deque<SequencePtr> waiting_;   // by id
   std::vector<SequencePtr> running_;  // by priority, then id

@@ -15,8 +15,9 @@ void Scheduler::ReactToMemory(const MemoryState& state) {
   const int64_t limit = state.page_limit < 0 ? pool_.total_pages() : state.page_limit;
   const auto first = running_.empty() ? 0 : static_cast<int64_t>(running_.front()->pages.pages().size());
   pool_.SetLimit(std::max(limit, first));
-  if (state.level >= MemoryLevel::kSpill) SpillPages();
+  if (state.level >= MemoryLevel::kSpill) cache_.Persist(kPagesToStore);
   cache_.Evict(pool_.Shortage(0));
+  if (state.level >= MemoryLevel::kSpill) SpillPages();
   while (state.level >= MemoryLevel::kPreempt && running_.size() > 1 && pool_.Shortage(0) > 0) {
     Preempt();
     cache_.Evict(pool_.Shortage(0));
@@ -24,9 +25,12 @@ void Scheduler::ReactToMemory(const MemoryState& state) {
   if (state.give_back) stats_.given_back_pages += pool_.GiveBack();
 }
 
-// The place for whatever can take pages out of memory and bring them back. Here: cached pages, those of running prompts
-// among them, are copied to the page store, so that a preempted sequence finds them there.
-void Scheduler::SpillPages() { cache_.Persist(kPagesToStore); }
+// Where there is a disk for them, pages of what runs go there, from the last in order to the first.
+void Scheduler::SpillPages() {
+  for (auto s = running_.rbegin(); s != running_.rend() && pool_.Shortage(0) > 0; ++s) {
+    room_.Spill(s->get(), pool_.Shortage(0));
+  }
+}
 
 bool Scheduler::MayAdmit() const { return memory_level_ < MemoryLevel::kHold || running_.empty(); }
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <map>
 #include <random>
+#include <set>
+#include <tuple>
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/fake_model.h"
@@ -17,8 +19,41 @@ using std::chrono::microseconds;
 
 constexpr int kPageTokens = 4;
 
+// A disk in memory, parts of which may be bad.
+struct FakeDisk {
+  std::set<int32_t> bad_slots = {};  // cannot be read
+  int64_t writes = 1'000'000'000;    // after which none succeeds
+};
+
+class FakeSpill final : public SpillDevice {
+ public:
+  FakeSpill(const SpillLayout& layout, const FakeDisk& disk)
+      : layout_(layout), disk_(disk), bytes_(layout.file_bytes()) {}
+
+  size_t alignment() const override { return 1; }
+  Status Read(uint64_t offset, std::span<std::byte> bytes) override {
+    const auto slot = [&](uint64_t at) {
+      return static_cast<int32_t>(at % layout_.region_bytes() / layout_.layer_bytes);
+    };
+    const auto bad = disk_.bad_slots.lower_bound(slot(offset));
+    if (bad != disk_.bad_slots.end() && *bad <= slot(offset + bytes.size() - 1)) return DataLoss("a bad block");
+    std::memcpy(bytes.data(), bytes_.data() + offset, bytes.size());
+    return Status::Ok();
+  }
+  Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+    if (disk_.writes-- <= 0) return ResourceExhausted("a full disk");
+    std::memcpy(bytes_.data() + offset, bytes.data(), bytes.size());
+    return Status::Ok();
+  }
+
+ private:
+  const SpillLayout layout_;
+  FakeDisk disk_;
+  std::vector<std::byte> bytes_;
+};
+
 struct World {
-  explicit World(EngineOptions options, int64_t pages) : options_(options) {
+  World(EngineOptions options, int64_t pages, const FakeDisk& disk = {}) : options_(options) {
     ModelLimits limits;
     limits.max_step_rows = 512;
     limits.max_logit_rows = 16;
@@ -33,6 +68,11 @@ struct World {
     KvLayout layout = *model_->config().KvLayoutFor({DType::kF32, DType::kF32});
     layout.page_tokens = kPageTokens;
     pool_ = std::make_unique<PagePool>(std::move(PagePool::Create(*backend_, layout, pages)).value());
+    if (options_.spill_tokens > 0) {
+      const SpillLayout slots = SpillSpace::LayoutFor(layout, options_.spill_tokens / kPageTokens);
+      spill_ = std::move(SpillSpace::Create(std::make_unique<FakeSpill>(slots, disk), slots)).value();
+      pool_->set_spill(spill_.get());
+    }
     auto job = PrefillJob::Create(*model_, *backend_, options_.prompt_chunk);
     scheduler_ =
         std::make_unique<Scheduler>(Scheduler::Parts{model_.get(), pool_.get(), tokenizer_.get(),
@@ -47,12 +87,25 @@ struct World {
     scheduler_->Add(std::move(sequence));
   }
 
-  // No page is leaked or has a wrong count: each has a reference from every table it is in, and one from the cache.
+  // No page is leaked or has a wrong count: each has a reference from every table it is in, and one from the cache, and
+  // each slot on disk belongs to one table. No sequence has more than its window allows.
   void CheckPages() const {
     std::map<PageId, int> held;
+    std::set<PageId> spilled;
     for (const auto& s : scheduler_->running()) {
-      for (const PageId page : s->pages.pages()) ++held[page];
+      const size_t before = spilled.size();
+      for (const PageId page : s->pages.pages()) {
+        if (!IsSpilled(page)) {
+          ++held[page];
+        } else {
+          ASSERT_TRUE(spilled.insert(page).second);
+        }
+      }
+      ASSERT_EQ(static_cast<int64_t>(spilled.size() - before), s->pages.spilled_pages());
+      const int64_t most = pool_->layout().PagesFor(options_.window.MostTokens(s->size()));
+      ASSERT_LE(static_cast<int64_t>(s->pages.pages().size()), most);
     }
+    ASSERT_EQ(scheduler_->stats().spill.pages, static_cast<int64_t>(spilled.size()));
     int64_t cached = 0;
     for (const auto& [page, count] : held) {
       const int extra = pool_->references(page) - count;
@@ -71,6 +124,7 @@ struct World {
   Clock::time_point now_ = Clock::time_point(std::chrono::hours(1));
   std::unique_ptr<FakeModel> model_;
   std::unique_ptr<PagePool> pool_;
+  std::unique_ptr<SpillSpace> spill_;
   std::unique_ptr<Scheduler> scheduler_;
 };
 
@@ -98,6 +152,7 @@ GenerationRequest Request(uint32_t kind) {
 struct Answer {
   std::vector<int32_t> tokens;
   std::optional<FinishReason> finish;
+  Status status;
 };
 
 EventSink Into(Answer* answer) {
@@ -105,11 +160,12 @@ EventSink Into(Answer* answer) {
     EXPECT_FALSE(answer->finish) << "an event after the last one";
     for (const GeneratedToken& token : event.tokens) answer->tokens.push_back(token.token);
     answer->finish = event.finish;
+    answer->status = event.status;
   };
 }
 
-Answer Alone(uint32_t kind) {
-  World world({.context = 256, .kv_tokens = 256, .prompt_chunk = 64}, 64);
+Answer Alone(uint32_t kind, const AttentionWindow& window) {
+  World world({.context = 256, .kv_tokens = 256, .window = window, .prompt_chunk = 64}, 64);
   Answer answer;
   world.Add(1, Request(kind), Into(&answer));
   for (int step = 0; step < 1000 && !world.scheduler_->idle(); ++step) world.scheduler_->Step();
@@ -171,8 +227,9 @@ class Pressure {
 
 class Simulation {
  public:
-  Simulation(uint32_t seed, const EngineOptions& options, int64_t pages, const std::map<uint32_t, Answer>& alone)
-      : random_(seed), world_(options, pages), alone_(alone) {}
+  Simulation(uint32_t seed, const EngineOptions& options, int64_t pages, const std::map<uint32_t, Answer>& alone,
+             const FakeDisk& disk = {})
+      : random_(seed), world_(options, pages, disk), alone_(alone) {}
 
   void Run(int steps) {
     for (int step = 0; step < steps; ++step) {
@@ -204,6 +261,7 @@ class Simulation {
 
   EngineStats stats() const { return world_.scheduler_->stats(); }
   int64_t finished() const { return finished_; }
+  int64_t failed() const { return failed_; }
   double longest_wait() const { return longest_wait_; }
 
  private:
@@ -242,7 +300,12 @@ class Simulation {
         continue;
       }
       const Answer& expected = alone_.at(kind);
-      if (*answer.finish != FinishReason::kCancelled) {
+      if (answer.status.message().find("a bad block") != std::string::npos ||
+          answer.status.message().find("a full disk") != std::string::npos) {
+        ASSERT_EQ(*answer.finish, FinishReason::kError);
+        ASSERT_TRUE(std::equal(answer.tokens.begin(), answer.tokens.end(), expected.tokens.begin()));
+        ++failed_;
+      } else if (*answer.finish != FinishReason::kCancelled) {
         ASSERT_EQ(answer.tokens, expected.tokens) << "kind " << kind;
         ASSERT_EQ(answer.finish, expected.finish);
         ++finished_;
@@ -259,6 +322,7 @@ class Simulation {
   std::map<RequestId, Live> live_;
   RequestId next_ = 1;
   int64_t finished_ = 0;
+  int64_t failed_ = 0;       // with the disk's error
   double longest_wait_ = 0;  // from arrival to the end
   Pressure* pressure_ = nullptr;
 };
@@ -271,7 +335,7 @@ TEST(SchedulerSimulation, InvariantsHoldAndTextsAreThoseOfRunsAlone) {
   constexpr int kSteps = 250'000;  // of each of four systems
 #endif
   std::map<uint32_t, Answer> alone;
-  for (uint32_t kind = 1; kind <= 150; ++kind) alone[kind] = Alone(kind);
+  for (uint32_t kind = 1; kind <= 150; ++kind) alone[kind] = Alone(kind, {});
   struct System {
     int64_t pages;
     int sequences;
@@ -295,7 +359,7 @@ TEST(SchedulerSimulation, InvariantsHoldAndTextsAreThoseOfRunsAlone) {
 // The same while others press: pages stay below their limit, nobody starves, levels come and go.
 TEST(SchedulerSimulation, MemoryPressureChangesNoTextAndPasses) {
   std::map<uint32_t, Answer> alone;
-  for (uint32_t kind = 1; kind <= 60; ++kind) alone[kind] = Alone(kind);
+  for (uint32_t kind = 1; kind <= 60; ++kind) alone[kind] = Alone(kind, {});
   for (uint32_t seed = 1; seed <= 4; ++seed) {
     EngineOptions options{.context = 160, .kv_tokens = 250 * kPageTokens, .max_sequences = 8, .prompt_chunk = 64};
     options.prefix = PrefixReuse::kPrompts;
@@ -317,9 +381,75 @@ TEST(SchedulerSimulation, MemoryPressureChangesNoTextAndPasses) {
   }
 }
 
-// The same, answers used again: nothing leaks and everything ends.
-TEST(SchedulerSimulation, AnswersUsedAgainKeepTheInvariants) {
-  World world({.context = 160, .kv_tokens = 320, .max_sequences = 6, .prompt_chunk = 32}, 80);
+TEST(SchedulerSimulation, WithAWindowPagesAreBoundedAndTextsAreThoseOfRunsAlone) {
+  constexpr int kSteps = 40'000;  // of each of three systems
+  const AttentionWindow window = AttentionWindow::For(24, 8, kPageTokens);
+  std::map<uint32_t, Answer> alone;
+  for (uint32_t kind = 1; kind <= 150; ++kind) alone[kind] = Alone(kind, window);
+  struct System {
+    int64_t pages;
+    int sequences;
+    int64_t chunk;
+  };
+  uint32_t seed = 11;
+  // The smallest has room for one sequence's window and no more.
+  for (const System& system : {System{40, 8, 64}, System{9, 4, 32}, System{200, 16, 7}}) {
+    EngineOptions options{.context = 160, .window = window, .max_sequences = system.sequences};
+    options.prompt_chunk = system.chunk;
+    options.kv_tokens = system.pages * kPageTokens;
+    options.prefix = PrefixReuse::kPrompts;
+    Simulation simulation(seed++, options, system.pages, alone);
+    ASSERT_NO_FATAL_FAILURE(simulation.Run(kSteps));
+    EXPECT_GT(simulation.finished(), kSteps / 500);
+    EXPECT_GT(simulation.stats().cached_tokens, 0);
+  }
+}
+
+// Sequences that hold more than memory: no page or slot is lost, whatever the disk does, and texts stay what they are.
+TEST(SchedulerSimulation, SpilledSequencesHaveTheTextsOfRunsAlone) {
+  constexpr int kSteps = 15'000;  // of each system
+  std::map<uint32_t, Answer> alone;
+  for (uint32_t kind = 1; kind <= 150; ++kind) alone[kind] = Alone(kind, {});
+  struct System {
+    int64_t pages;
+    int64_t slots;
+    int sequences;
+    int64_t chunk;
+    PrefixReuse prefix;
+    FakeDisk disk;
+  };
+  const auto kOff = PrefixReuse::kOff, kPrompts = PrefixReuse::kPrompts;
+  uint32_t seed = 21;
+  for (const System& system :
+       {System{20, 20, 4, 16, kOff, {}}, System{12, 40, 1, 16, kPrompts, {}}, System{24, 64, 8, 32, kPrompts, {}},
+        System{20, 60, 4, 16, kPrompts, {{3, 17}}}, System{24, 64, 8, 32, kPrompts, {{}, 4000}}}) {
+    EngineOptions options{.context = 160, .max_sequences = system.sequences, .prompt_chunk = system.chunk};
+    options.kv_tokens = system.pages * kPageTokens;
+    options.spill_tokens = system.slots * kPageTokens;
+    options.prefix = system.prefix;
+    Simulation simulation(seed++, options, system.pages, alone, system.disk);
+    ASSERT_NO_FATAL_FAILURE(simulation.Run(kSteps));
+    const SpillStats spill = simulation.stats().spill;
+    EXPECT_GT(simulation.finished(), kSteps / 500);
+    EXPECT_GT(spill.written, kSteps / 50);
+    EXPECT_EQ(spill.pages, 0);
+    EXPECT_EQ(spill.failed_reads > 0, !system.disk.bad_slots.empty());
+    EXPECT_EQ(simulation.failed() > 0, !system.disk.bad_slots.empty() || system.disk.writes < kSteps);
+    EXPECT_EQ(spill.trouble.empty(), system.disk.writes > kSteps);
+  }
+}
+
+// The same, answers used again: nothing leaks and everything ends. So it is with a window, and with pages on
+// disk.
+class AnswersUsedAgain : public ::testing::TestWithParam<std::tuple<bool, int>> {};
+
+TEST_P(AnswersUsedAgain, KeepTheInvariants) {
+  const auto [windowed, spilled_pages] = GetParam();
+  const int64_t pages = spilled_pages == 0 ? 80 : 20;
+  EngineOptions options{.context = 160, .kv_tokens = pages * kPageTokens, .max_sequences = 6, .prompt_chunk = 32};
+  options.spill_tokens = spilled_pages * kPageTokens;
+  if (windowed) options.window = AttentionWindow::For(24, 8, kPageTokens);
+  World world(options, pages);
   std::mt19937 random(3);
   std::map<RequestId, Answer> answers;
   std::vector<std::vector<int32_t>> conversations(8);
@@ -337,8 +467,12 @@ TEST(SchedulerSimulation, AnswersUsedAgainKeepTheInvariants) {
   }
   for (int step = 0; step < 100000 && !world.scheduler_->idle(); ++step) world.scheduler_->Step();
   for (const auto& [id, answer] : answers) EXPECT_TRUE(answer.finish) << id;
-  EXPECT_GT(world.scheduler_->stats().cached_tokens, world.scheduler_->stats().prompt_tokens / 3);
+  EXPECT_GT(world.scheduler_->stats().cached_tokens, world.scheduler_->stats().prompt_tokens / (pages == 80 ? 3 : 10));
+  EXPECT_EQ(world.scheduler_->stats().spill.written > 0, spilled_pages > 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(SchedulerSimulation, AnswersUsedAgain,
+                         ::testing::Values(std::tuple(false, 0), std::tuple(true, 0), std::tuple(false, 60)));
 
 double Percentile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());

@@ -18,6 +18,8 @@
 namespace inkstone {
 namespace {
 
+constexpr int64_t kMostPositions = 1 << 30;
+
 // What a session is made of, in the order in which it is built; members go in the opposite order.
 struct Wiring {
   std::unique_ptr<Runtime> runtime;
@@ -103,12 +105,21 @@ Result<ChatTemplate> ParseTemplate(const Tokenizer& tokenizer, const std::string
 
 // Null where nothing is to be kept.
 Result<std::unique_ptr<PageStore>> OpenStore(const Checkpoint& checkpoint, const ModelConfig& config,
-                                             const Backend& backend, const SessionOptions& options) {
+                                             const Backend& backend, const AttentionWindow& window,
+                                             const SessionOptions& options) {
   if (options.cache_folder.empty()) return std::unique_ptr<PageStore>();
   INK_ASSIGN_OR_RETURN(KvLayout layout, config.KvLayoutFor(options.kv_types.value_or(config.DefaultKvTypes())));
   layout.page_tokens = ModelLimits().page_tokens;
   return PageStore::Open({options.cache_folder, options.cache_bytes,
-                          PageIdentity(checkpoint, config, layout, backend.name()), layout.page_bytes()});
+                          PageIdentity(checkpoint, config, layout, window, backend.name()), layout.page_bytes()});
+}
+
+// Null where all of the plan is in memory.
+Result<std::unique_ptr<SpillDevice>> OpenSpill(const MemoryPlan& plan, const SessionOptions& options) {
+  if (plan.spill_tokens == 0) return std::unique_ptr<SpillDevice>();
+  const std::string& folder = options.spill_folder.empty() ? options.cache_folder : options.spill_folder;
+  INK_ASSIGN_OR_RETURN(auto file, SpillFile::Create(folder, plan.spill_bytes));
+  return std::unique_ptr<SpillDevice>(std::move(file));
 }
 
 MemoryContract ContractOf(const MemoryPlan& plan, const SessionOptions& options) {
@@ -126,6 +137,17 @@ Status CheckOptions(const SessionOptions& options) {
     return InvalidArgument("the prompt chunk must be at least the sequences at once, " +
                            std::to_string(options.max_sequences) + ", and at most 8192 tokens, found " +
                            std::to_string(options.prompt_chunk));
+  }
+  if (options.attention_window < 0 || options.attention_window > kMostPositions) {
+    return InvalidArgument("the attention window must be 0 (off) to " + std::to_string(kMostPositions) +
+                           " tokens, found " + std::to_string(options.attention_window));
+  }
+  if (options.attention_sinks < 0 || options.attention_sinks > kMostPositions) {
+    return InvalidArgument("the attention sinks must be 0 to " + std::to_string(kMostPositions) + " tokens, found " +
+                           std::to_string(options.attention_sinks));
+  }
+  if (options.spill_bytes > 0 && options.spill_folder.empty() && options.cache_folder.empty()) {
+    return InvalidArgument("--spill-size: expected a folder for the file too, --spill-folder or --cache-folder");
   }
   return Status::Ok();
 }
@@ -159,12 +181,15 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   engine.context = plan.memory.context;
   engine.kv_tokens = plan.memory.kv_tokens;
   engine.kv_types = plan.memory.kv_types;
+  engine.window = plan.window;
   engine.prefix = options.prefix;
   engine.max_sequences = options.max_sequences;
   engine.max_queue = options.max_queue;
   engine.prompt_chunk = plan.limits.max_step_rows;
+  engine.spill_tokens = plan.memory.spill_tokens;
   EngineExtras extras;
-  INK_ASSIGN_OR_RETURN(extras.store, OpenStore(*w.checkpoint, config, *w.backend, options));
+  INK_ASSIGN_OR_RETURN(extras.spill, OpenSpill(plan.memory, options));
+  INK_ASSIGN_OR_RETURN(extras.store, OpenStore(*w.checkpoint, config, *w.backend, plan.window, options));
   extras.memory = ContractOf(plan.memory, options);
   INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine, std::move(extras)));
   std::vector<std::span<const std::byte>> weights;

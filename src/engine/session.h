@@ -28,9 +28,13 @@ struct SessionOptions {
   int max_queue = 64;
   int64_t prompt_chunk = 512;            // prompt tokens in one step, at least max_sequences
   std::optional<KvTypes> kv_types = {};  // unset: the model's DefaultKvTypes
+  int64_t attention_window = 0;          // newest tokens that every token sees at least; 0: all
+  int64_t attention_sinks = 32;          // first tokens that stay in sight of a window; rounded up to whole pages
   PrefixReuse prefix = PrefixReuse::kAll;
   std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere
   uint64_t cache_bytes = 4'000'000'000;  // of it at most
+  uint64_t spill_bytes = 0;              // of disk, for what of a sequence has no room in memory; 0: none
+  std::string spill_folder = {};         // where that lies; empty: in cache_folder
   uint64_t memory_limit = 0;             // bytes that the process may take; 0: what is available
   uint64_t connection_bytes = 0;         // of them, what a server holds for its clients at most
   MemoryHooks memory_hooks = {};         // without `sense`, the system is asked

@@ -20,7 +20,9 @@ Result<SessionPlan> PlanSession(const Checkpoint& checkpoint, const ModelConfig&
   facts.runtime_bytes = EstimateRuntimeBytes(config.vocab, options.max_sequences);
   facts.connection_bytes = options.connection_bytes;
   facts.store_bytes = options.cache_folder.empty() ? 0 : PageStore::QueueBytes(facts.kv.page_bytes());
-  const MemoryWishes wishes{options.context, options.max_sequences, options.memory_limit};
+  plan.window = AttentionWindow::For(options.attention_window, options.attention_sinks, plan.limits.page_tokens);
+  const MemoryWishes wishes{options.context, options.max_sequences, options.memory_limit,
+                            plan.window,     options.spill_bytes,   options.prompt_chunk};
   auto memory = PlanMemory(facts, wishes);
   if (!memory.ok()) return Status(memory.status().code(), checkpoint.path() + ": " + memory.status().message());
   plan.memory = *memory;

@@ -5,6 +5,7 @@
 #include "core/status.h"
 #include "engine/session.h"
 #include "formats/checkpoint.h"
+#include "kvcache/attention_window.h"
 #include "model/model.h"
 #include "planner/memory_plan.h"
 
@@ -13,6 +14,7 @@ namespace inkstone {
 struct SessionPlan {
   MemoryPlan memory;
   ModelLimits limits;  // that the model is loaded with
+  AttentionWindow window;
 };
 
 // `facts` has what the files and the system say: weight bytes, parameters, available bytes; the rest is filled in.

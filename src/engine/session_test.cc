@@ -251,7 +251,33 @@ TEST(Session, MemoryPressureChangesNoText) {
   EXPECT_EQ(worst, static_cast<int>(MemoryLevel::kRefuse));
 }
 
+TEST(Session, PutsOnDiskWhatHasNoRoom) {
+  const std::string folder = ::testing::TempDir() + "/inkstone-session-spill";
+  SessionOptions options{.model = kModel, .threads = 1, .context = 2048, .max_sequences = 1, .prompt_chunk = 64};
+  options.spill_bytes = 100'000'000;
+  options.spill_folder = folder;
+  const auto roomy = Session::Open(options);
+  ASSERT_TRUE(roomy.ok()) << roomy.status().message();
+  EXPECT_EQ((*roomy)->engine().options().spill_tokens, 0);
+  // One MB less than the plan that fits.
+  options.memory_limit = 1;
+  const std::string refused = Session::Open(options).status().message();
+  const size_t needed = refused.find("needed ");
+  ASSERT_NE(needed, std::string::npos) << refused;
+  options.memory_limit = static_cast<uint64_t>(std::stod(refused.substr(needed + 7)) * 1e6) - 1'000'000;
+  const auto narrow = Session::Open(options);
+  ASSERT_TRUE(narrow.ok()) << narrow.status().message();
+  EXPECT_GT((*narrow)->engine().options().spill_tokens, 0);
+  EXPECT_THAT((*narrow)->info().memory_report, HasSubstr("KV cache, on disk"));
+  EXPECT_EQ((*narrow)->engine().stats().spill.slots * 32, (*narrow)->engine().options().spill_tokens);
+  options.spill_folder.clear();
+  EXPECT_THAT(Session::Open(options).status().message(), HasSubstr("--spill-folder or --cache-folder"));
+  std::filesystem::remove_all(folder);
+}
+
 TEST(Session, RefusesWrongOptions) {
+  EXPECT_EQ(Session::Open({.model = kModel, .attention_window = -1}).status().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(Session::Open({.model = kModel, .attention_sinks = -1}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = "/nowhere/model.gguf"}).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(Session::Open({.model = kModel, .cpu = "z80"}).status().code(), StatusCode::kInvalidArgument);
   EXPECT_EQ(Session::Open({.model = kModel, .context = 4096}).status().code(), StatusCode::kInvalidArgument);

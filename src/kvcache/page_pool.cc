@@ -1,8 +1,11 @@
 #include "kvcache/page_pool.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
+
+#include "kvcache/spill_space.h"
 
 namespace inkstone {
 
@@ -83,18 +86,26 @@ std::byte* PagePool::Keys(PageId page, int layer) const {
 
 std::byte* PagePool::Values(PageId page, int layer) const { return Keys(page, layer) + layout_.key_bytes(); }
 
-PageTable::PageTable(PageTable&& other) noexcept : pool_(other.pool_), pages_(std::exchange(other.pages_, {})) {}
+PageTable::PageTable(PageTable&& other) noexcept
+    : pool_(other.pool_),
+      pages_(std::exchange(other.pages_, {})),
+      dropped_at_(std::exchange(other.dropped_at_, 0)),
+      dropped_(std::exchange(other.dropped_, 0)),
+      spilled_(std::exchange(other.spilled_, 0)) {}
 
 PageTable& PageTable::operator=(PageTable&& other) noexcept {
   std::swap(pool_, other.pool_);
   std::swap(pages_, other.pages_);
+  std::swap(dropped_at_, other.dropped_at_);
+  std::swap(dropped_, other.dropped_);
+  std::swap(spilled_, other.spilled_);
   return *this;
 }
 
 PageTable::~PageTable() { Clear(); }
 
 Status PageTable::Reserve(int64_t tokens) {
-  const int64_t wanted = pool_->layout().PagesFor(tokens) - static_cast<int64_t>(pages_.size());
+  const int64_t wanted = pool_->layout().PagesFor(tokens) - static_cast<int64_t>(pages_.size() + dropped_);
   if (wanted > pool_->free_pages()) {
     return ResourceExhausted("the KV cache has " + std::to_string(pool_->free_pages()) + " free pages, needed " +
                              std::to_string(wanted));
@@ -110,15 +121,69 @@ void PageTable::Append(PageId page) { pages_.push_back(page); }
 
 void PageTable::Replace(size_t at, PageId page) {
   pool_->AddReference(page);
-  pool_->Release(pages_[at]);
+  Release(pages_[at]);
   pages_[at] = page;
 }
 
-void PageTable::Clear() {
-  for (const PageId page : pages_) pool_->Release(page);
-  pages_.clear();
+void PageTable::Release(PageId page) {
+  if (!IsSpilled(page)) return pool_->Release(page);
+  pool_->spill()->Free(~page);
+  --spilled_;
 }
 
-int64_t PageTable::capacity() const { return static_cast<int64_t>(pages_.size()) * pool_->layout().page_tokens; }
+Status PageTable::Spill(size_t at) {
+  const PageId page = pages_[at];
+  INK_ASSIGN_OR_RETURN(const int32_t slot, pool_->spill()->Write({pool_->Keys(page, 0), pool_->layout().page_bytes()}));
+  pool_->Release(page);
+  pages_[at] = ~slot;
+  ++spilled_;
+  return Status::Ok();
+}
+
+std::byte* PageTable::Keys(size_t at, int layer) const {
+  const PageId page = pages_[at];
+  return IsSpilled(page) ? pool_->spill()->Block(layer, ~page) : pool_->Keys(page, layer);
+}
+
+void PageTable::Drop(int64_t first, int64_t tokens) {
+  const int64_t size = pool_->layout().page_tokens;
+  const size_t more = static_cast<size_t>(tokens / size) - dropped_;
+  if (more == 0) return;
+  dropped_at_ = static_cast<size_t>(first / size);
+  dropped_ += more;
+  const auto begin = pages_.begin() + static_cast<std::ptrdiff_t>(dropped_at_);
+  const auto end = begin + static_cast<std::ptrdiff_t>(more);
+  std::for_each(begin, end, [this](PageId page) { Release(page); });
+  pages_.erase(begin, end);
+}
+
+void PageTable::Clear() {
+  for (const PageId page : pages_) Release(page);
+  pages_.clear();
+  dropped_at_ = dropped_ = 0;
+}
+
+int64_t PageTable::capacity() const {
+  return static_cast<int64_t>(pages_.size() + dropped_) * pool_->layout().page_tokens;
+}
+
+int64_t PageTable::dropped_tokens() const { return static_cast<int64_t>(dropped_) * pool_->layout().page_tokens; }
+
+std::optional<size_t> PageTable::Find(int64_t position) const {
+  const size_t page = static_cast<size_t>(position / pool_->layout().page_tokens);
+  if (page < dropped_at_ || dropped_ == 0) return page;
+  if (page < dropped_at_ + dropped_) return std::nullopt;
+  return page - dropped_;
+}
+
+void SpilledPages::Add(const PageTable& table) {
+  if (table.spilled_pages() == 0) return;
+  space_ = table.pool().spill();
+  for (const PageId page : table.pages()) {
+    if (IsSpilled(page)) slots_.push_back(~page);
+  }
+}
+
+Status SpilledPages::Fetch(int layer) const { return slots_.empty() ? Status::Ok() : space_->Fetch(layer, slots_); }
 
 }  // namespace inkstone

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -35,7 +36,11 @@ struct KvLayout {
   }
 };
 
+// A page of the pool; negative: ~slot of the pool's SpillSpace.
 using PageId = int32_t;
+constexpr bool IsSpilled(PageId page) { return page < 0; }
+
+class SpillSpace;
 
 // All pages of one model; addresses are taken once, memory becomes resident as pages are used. Free pages keep theirs
 // until GiveBack. A limit says how many may be in use; it can lie below what is in use, and then nothing is given out.
@@ -67,6 +72,11 @@ class PagePool {
   // A cache holds one of the page's references. Pages that nobody else holds are idle: theirs to give back.
   void SetCached(PageId page, bool cached);
   int64_t idle_pages() const { return idle_; }
+  bool cached(PageId page) const { return cached_[static_cast<size_t>(page)]; }
+
+  // Where pages of tables may move to; borrowed, null for nowhere.
+  void set_spill(SpillSpace* spill) { spill_ = spill; }
+  SpillSpace* spill() const { return spill_; }
 
   void Copy(PageId from, PageId to);
 
@@ -86,9 +96,11 @@ class PagePool {
   std::vector<int> references_;  // by page
   std::vector<bool> cached_;     // by page
   int64_t idle_ = 0;             // cached, with one reference
+  SpillSpace* spill_ = nullptr;
 };
 
-// The pages of one sequence, in order. Releases them when destroyed. Movable; must not outlive its pool.
+// The pages of one sequence, in order; some in the middle may have been dropped. Releases them when destroyed. Movable;
+// must not outlive its pool.
 class PageTable {
  public:
   explicit PageTable(PagePool* pool) : pool_(pool) {}
@@ -96,18 +108,49 @@ class PageTable {
   PageTable& operator=(PageTable&& other) noexcept;
   ~PageTable();
 
-  // Makes room for `tokens` positions; on kResourceExhausted nothing has changed.
+  // Makes room for `tokens` positions, dropped ones included; on kResourceExhausted nothing has changed.
   Status Reserve(int64_t tokens);
   void Append(PageId page);              // takes over one reference
   void Replace(size_t at, PageId page);  // by a page with the same content, to which a reference is added
+  // From now on `tokens` positions from `first` on are dropped, in whole pages; never fewer than before, and with the
+  // same `first`.
+  void Drop(int64_t first, int64_t tokens);
+  // Moves a page that nobody else refers to to the pool's SpillSpace; after an error it is where it was.
+  Status Spill(size_t at);
   void Clear();
-  int64_t capacity() const;  // tokens
-  const std::vector<PageId>& pages() const { return pages_; }
+  int64_t capacity() const;  // positions, dropped ones included
+  int64_t dropped_tokens() const;
+  // The place in pages() of the page that begins with `position`; nothing when it was dropped.
+  std::optional<size_t> Find(int64_t position) const;
+  const std::vector<PageId>& pages() const { return pages_; }  // without those dropped
+  int64_t spilled_pages() const { return spilled_; }
+  // Of a page, wherever it is; of a spilled one after SpilledPages::Fetch for the layer.
+  std::byte* Keys(size_t at, int layer) const;
+  std::byte* Values(size_t at, int layer) const { return Keys(at, layer) + pool_->layout().key_bytes(); }
   const PagePool& pool() const { return *pool_; }
 
  private:
+  void Release(PageId page);
+
   PagePool* pool_;
   std::vector<PageId> pages_;
+  size_t dropped_at_ = 0;  // place of the first page behind the dropped ones
+  size_t dropped_ = 0;     // pages
+  int64_t spilled_ = 0;    // of pages_
+};
+
+// The spilled pages of the sequences in one step.
+class SpilledPages {
+ public:
+  void Reserve(size_t pages) { slots_.reserve(pages); }
+  void Clear() { slots_.clear(); }
+  void Add(const PageTable& table);
+  // Waits until they are in memory for one layer; the next layer is then being read.
+  Status Fetch(int layer) const;
+
+ private:
+  SpillSpace* space_ = nullptr;
+  std::vector<int32_t> slots_;
 };
 
 }  // namespace inkstone

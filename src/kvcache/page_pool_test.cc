@@ -127,5 +127,31 @@ TEST_F(PagePoolTest, FreePagesGiveTheirMemoryBack) {
   EXPECT_EQ(pool.free_resident_pages(), 1);
 }
 
+TEST_F(PagePoolTest, ATableDropsPagesInTheMiddle) {
+  PagePool pool = MakePool(8);
+  PageTable table(&pool);
+  ASSERT_TRUE(table.Reserve(24).ok());  // six pages of four
+  const std::vector<PageId> all = table.pages();
+  table.Drop(4, 8);
+  EXPECT_EQ(table.pages(), (std::vector<PageId>{all[0], all[3], all[4], all[5]}));
+  EXPECT_EQ(table.dropped_tokens(), 8);
+  EXPECT_EQ(table.capacity(), 24);
+  EXPECT_EQ(pool.free_pages(), 4);
+  EXPECT_EQ(table.Find(0), 0u);
+  EXPECT_FALSE(table.Find(4));
+  EXPECT_FALSE(table.Find(11));
+  EXPECT_EQ(table.Find(12), 1u);
+  table.Drop(4, 8);  // as before
+  table.Drop(4, 12);
+  EXPECT_EQ(table.pages(), (std::vector<PageId>{all[0], all[4], all[5]}));
+  ASSERT_TRUE(table.Reserve(25).ok());
+  EXPECT_EQ(table.capacity(), 28);
+  PageTable moved = std::move(table);
+  EXPECT_EQ(moved.dropped_tokens(), 12);
+  moved.Clear();
+  EXPECT_EQ(moved.capacity(), 0);
+  EXPECT_EQ(pool.free_pages(), 8);
+}
+
 }  // namespace
 }  // namespace inkstone

@@ -98,7 +98,7 @@ bool PrefixCache::Load(const PrefixQuery& query) {
   if (last.node->children.contains(tokens) || !store_->Contains(key)) return false;
   // The path must not be what makes room.
   if (last.node != &root_) pool_.AddReference(last.node->page);
-  if (pool_.free_pages() == 0) Evict(1);
+  if (pool_.free_pages() == 0) EvictLeaves(1);
   auto page = pool_.Allocate();
   if (last.node != &root_) pool_.Release(last.node->page);
   if (!page.ok()) return false;
@@ -176,18 +176,21 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase>
     const auto page_phases = phases.subspan(begin, page_tokens.size());
     const bool full = page_tokens.size() == size;
     if (!full && !partial) return;
+    const std::optional<size_t> at = table->Find(static_cast<int64_t>(begin));
     const auto found = node->children.lower_bound(page_tokens);
     if (found != node->children.end() && CommonTokens(found->second->tokens, page_tokens) == page_tokens.size()) {
       Node& child = *found->second;
       if (!StartsWith(child.phases, page_phases)) return;  // other bits: they stay the sequence's own
       Touch(&child);
       if (!full) return;
-      if (table->pages()[begin / size] != child.page) table->Replace(begin / size, child.page);
+      if (at && table->pages()[*at] != child.page) table->Replace(*at, child.page);
       node = &child;
       continue;
     }
+    // Dropped or spilled, and not known here: what follows would have no path.
+    if (!at || IsSpilled(table->pages()[*at])) return;
     RemoveBeginning(node, page_tokens, page_phases);
-    node = Add(node, page_tokens, page_phases, table->pages()[begin / size]);
+    node = Add(node, page_tokens, page_phases, table->pages()[*at]);
   }
 }
 
@@ -238,7 +241,7 @@ void PrefixCache::Touch(Node* node) {
   if (leaf) leaves_.insert({node->used, node});
 }
 
-int64_t PrefixCache::Evict(int64_t pages) {
+int64_t PrefixCache::EvictLeaves(int64_t pages) {
   int64_t freed = 0;
   for (auto leaf = leaves_.begin(); leaf != leaves_.end() && freed < pages;) {
     Node* node = leaf->second;
@@ -251,6 +254,30 @@ int64_t PrefixCache::Evict(int64_t pages) {
     leaf = leaves_.begin();  // a parent may have become the oldest leaf
   }
   evicted_ += freed;
+  return freed;
+}
+
+bool PrefixCache::Forget(PageId page) {
+  const auto leaf =
+      std::find_if(leaves_.begin(), leaves_.end(), [page](const auto& l) { return l.second->page == page; });
+  if (leaf == leaves_.end()) return false;
+  Remove(leaf->second);
+  return true;
+}
+
+int64_t PrefixCache::Evict(int64_t pages) {
+  int64_t freed = EvictLeaves(pages);
+  // A sequence that has dropped pages hides them: what it still uses lies behind them.
+  while (freed < pages && pool_.idle_pages() > 0) {
+    const auto hiding = std::find_if(leaves_.begin(), leaves_.end(), [this](const auto& leaf) {
+      const Node* node = leaf.second;
+      while (node != &root_ && pool_.references(node->page) > 1) node = node->parent;
+      return node != &root_;
+    });
+    if (hiding == leaves_.end()) break;
+    Remove(hiding->second);
+    freed += EvictLeaves(pages - freed);
+  }
   return freed;
 }
 

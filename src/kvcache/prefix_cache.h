@@ -49,10 +49,13 @@ class PrefixCache {
   // (where no page is left for it, without that part). Returns the phases of its tokens.
   std::vector<Phase> Acquire(const PrefixQuery& query, PageTable* table);
   // Keeps the entries of `tokens`, which lie in the table's pages; with `partial` also those in a page that is not
-  // full. Where the cache has the same content already, the table gets its page in exchange for its own.
+  // full. Where the cache has the same content already, the table gets its page in exchange for its own. Ends at a page
+  // that the table has dropped or spilled, unless the cache has it.
   void Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, bool partial, PageTable* table);
-  // Frees up to `pages` idle pages; returns how many.
+  // Frees up to `pages` idle pages, those behind which a sequence uses others last; returns how many.
   int64_t Evict(int64_t pages);
+  // Gives up one page, unless others follow it; whether it did.
+  bool Forget(PageId page);
 
   // Hands up to `most` pages over to the store that are not there yet, those first that would leave first and their
   // predecessors before them. They stay in memory.
@@ -95,6 +98,7 @@ class PrefixCache {
   void Store(Node* node);
   // Writes up to `most` pages that the store lacks, from the beginning to `node`; returns how many.
   int64_t WritePath(Node* node, int64_t most);
+  int64_t EvictLeaves(int64_t pages);
   Node* Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases, PageId page);
   void Remove(Node* leaf);
   // Removes a child whose page is the beginning of this one.

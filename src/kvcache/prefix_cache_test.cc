@@ -143,6 +143,32 @@ TEST_F(PrefixCacheTest, TheLeastRecentlyUsedGoesFirstAndWhatIsInUseStays) {
   EXPECT_EQ(cache_->evicted(), 4);
 }
 
+TEST_F(PrefixCacheTest, WhatADroppingSequenceLeftBehindMakesRoom) {
+  std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+  std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+  PageTable table(pool_.get());
+  Run(tokens, phases, false, &table);
+  table.Drop(4, 8);
+  EXPECT_EQ(pool_->idle_pages(), 2);
+  // Its later pages still go in, as the cache knows what it dropped.
+  ASSERT_TRUE(table.Reserve(20).ok());
+  tokens.insert(tokens.end(), {17, 18, 19, 20});
+  phases.resize(20, Phase::kPrompt);
+  cache_->Insert(tokens, phases, false, &table);
+  EXPECT_EQ(cache_->pages(), 5);
+  EXPECT_EQ(cache_->Find({tokens, phases}).tokens, 20);
+  // The idle pages lie in front of pages in use, which leave the cache to free them.
+  EXPECT_EQ(cache_->Evict(1), 1);
+  EXPECT_EQ(cache_->Evict(10), 1);
+  EXPECT_EQ(pool_->idle_pages(), 0);
+  EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 3);
+  EXPECT_EQ(cache_->pages(), 1);
+  // What follows a page that is no longer known stays the sequence's own.
+  cache_->Insert(tokens, phases, false, &table);
+  EXPECT_EQ(cache_->pages(), 1);
+  EXPECT_EQ(cache_->Find({tokens, phases}).tokens, 4);
+}
+
 class SmallPrefixCacheTest : public PrefixCacheTest {
  protected:
   SmallPrefixCacheTest() : PrefixCacheTest(24) {}

@@ -102,6 +102,7 @@ Status Decoder::TakeWorkspace() {
   sequences_.reserve(sequences);
   tables_.reserve(sequences);
   page_pointers_.reserve(2 * sequences * pages);
+  spilled_.Reserve(sequences * pages);
   return Status::Ok();
 }
 
@@ -115,7 +116,7 @@ Status Decoder::Check(std::span<const SequenceStep> sequences) const {
     if (decoding && s.phase == Phase::kPrompt) return InvalidArgument("step: expected prompt sequences first");
     decoding = s.phase == Phase::kDecode;
     const int64_t end = s.first_position + count;
-    if (s.first_position < 0 || end > s.pages->capacity())
+    if (s.first_position < s.pages->dropped_tokens() || end > s.pages->capacity())
       return InvalidArgument(Numbers("step: positions in the page table", end, s.pages->capacity()));
     if (end > limits_.max_context) return InvalidArgument(Numbers("step: positions", end, limits_.max_context));
     for (const int32_t token : s.tokens) {
@@ -153,15 +154,18 @@ void Decoder::Begin(std::span<const SequenceStep> sequences) {
   tokens_.clear();
   sequences_.clear();
   tables_.clear();
+  spilled_.Clear();
   for (const SequenceStep& s : sequences) {
     const int64_t count = static_cast<int64_t>(s.tokens.size());
     const int64_t first = shape_.rows();
     for (int64_t i = 0; i < count; ++i) rope_.Angles(s.first_position + i, cos_.row(first + i), sin_.row(first + i));
     tokens_.insert(tokens_.end(), s.tokens.begin(), s.tokens.end());
     const KvLayout& kv = s.pages->pool().layout();
-    sequences_.push_back(
-        {s.phase, first, count, s.first_position, {kv.types, kv.page_tokens, kv.kv_heads, kv.head_dim, {}, {}}});
+    // Rotary angles belong to the position, the place in the cache to what is left of it.
+    const int64_t place = s.first_position - s.pages->dropped_tokens();
+    sequences_.push_back({s.phase, first, count, place, {kv.types, kv.page_tokens, kv.kv_heads, kv.head_dim, {}, {}}});
     tables_.push_back(s.pages);
+    spilled_.Add(*s.pages);
     (s.phase == Phase::kPrompt ? shape_.prompt_rows : shape_.decode_rows) += count;
   }
 }
@@ -173,7 +177,10 @@ Status Decoder::Forward(std::span<const SequenceStep> sequences, std::span<float
   INK_RETURN_IF_ERROR(CheckLogits(logit_rows, logits.size()));
   Begin(sequences);
   backend_.Embed(embedding_, tokens_, Step(x_));
-  for (int layer = 0; layer < config_.layers; ++layer) RunLayer(layer);
+  for (int layer = 0; layer < config_.layers; ++layer) {
+    INK_RETURN_IF_ERROR(spilled_.Fetch(layer));
+    RunLayer(layer);
+  }
   Output(logits);
   return Status::Ok();
 }
@@ -195,7 +202,10 @@ Status Decoder::RunLayers(int first, int last, std::span<const SequenceStep> seq
   Begin(sequences);
   INK_RETURN_IF_ERROR(CheckHidden(hidden));
   for (int64_t r = 0; r < hidden.rows; ++r) std::copy_n(hidden.row(r), hidden.cols, x_.row(r));
-  for (int layer = first; layer < last; ++layer) RunLayer(layer);
+  for (int layer = first; layer < last; ++layer) {
+    INK_RETURN_IF_ERROR(spilled_.Fetch(layer));
+    RunLayer(layer);
+  }
   for (int64_t r = 0; r < shape_.rows(); ++r) std::copy_n(x_.row(r), hidden.cols, hidden.row(r));
   return Status::Ok();
 }
@@ -230,9 +240,8 @@ void Decoder::Attend(int layer, const AttentionWeights& weights) {
     const size_t pages =
         static_cast<size_t>(tables_[i]->pool().layout().PagesFor(sequences_[i].first_position + sequences_[i].rows));
     const size_t begin = page_pointers_.size();
-    for (size_t p = 0; p < pages; ++p) page_pointers_.push_back(tables_[i]->pool().Keys(tables_[i]->pages()[p], layer));
-    for (size_t p = 0; p < pages; ++p)
-      page_pointers_.push_back(tables_[i]->pool().Values(tables_[i]->pages()[p], layer));
+    for (size_t p = 0; p < pages; ++p) page_pointers_.push_back(tables_[i]->Keys(p, layer));
+    for (size_t p = 0; p < pages; ++p) page_pointers_.push_back(tables_[i]->Values(p, layer));
     sequences_[i].pages.k = {page_pointers_.data() + begin, pages};
     sequences_[i].pages.v = {page_pointers_.data() + begin + pages, pages};
   }

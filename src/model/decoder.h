@@ -104,6 +104,7 @@ class Decoder : public Model {
   std::vector<int32_t> tokens_;
   std::vector<SequenceRows> sequences_;
   std::vector<const PageTable*> tables_;
+  SpilledPages spilled_;
   std::vector<std::byte*> page_pointers_;  // keys then values of every sequence, for the current layer
 };
 

@@ -51,7 +51,8 @@ class Model {
 
   // Runs one step: writes the new keys and values to the sequences' pages, and the logits of the rows asked for, in
   // order, to `logits` (rows asked for, vocab). Sequences of the prompt phase come first. kInvalidArgument when a token
-  // id, a limit or a page table does not fit. Allocates nothing.
+  // id, a limit or a page table does not fit; kDataLoss when spilled pages could not be read: then the same step can be
+  // run again. Allocates nothing.
   virtual Status Forward(std::span<const SequenceStep> sequences, std::span<float> logits) = 0;
 
   // Forward in parts, for work that looks between the layers. `hidden` is the residual stream, (tokens of all

@@ -4,7 +4,7 @@ namespace inkstone {
 
 std::string_view MemoryPurposeName(MemoryPurpose purpose) {
   static constexpr std::array<std::string_view, kMemoryPurposes> kNames = {
-      "weights",     "kv_running", "kv_cached",   "kv_free_resident",
+      "weights",     "kv_running", "kv_cached",   "kv_free_resident", "spill_buffers",
       "activations", "runtime",    "connections", "page_store_queue"};
   return kNames[static_cast<size_t>(purpose)];
 }
@@ -27,6 +27,7 @@ MemoryAccount PlannedAccount(const MemoryPlan& plan) {
   MemoryAccount account;
   account[MemoryPurpose::kWeights].planned = plan.weight_bytes;
   account[MemoryPurpose::kKvRunning].planned = plan.kv_bytes;
+  account[MemoryPurpose::kSpillBuffers].planned = plan.spill_buffer_bytes;
   account[MemoryPurpose::kActivations].planned = plan.activation_bytes;
   account[MemoryPurpose::kRuntime].planned = plan.runtime_bytes;
   account[MemoryPurpose::kConnections].planned = plan.connection_bytes;

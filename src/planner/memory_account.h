@@ -17,12 +17,13 @@ enum class MemoryPurpose : uint8_t {
   kKvRunning,       // pages of sequences that run; planned: all pages
   kKvCached,        // pages that only the prefix cache holds, within what is planned for all
   kKvFreeResident,  // free pages whose memory was not given back, likewise
+  kSpillBuffers,    // through which spilled pages come back
   kActivations,     // of a step
   kRuntime,         // all else: program, tokenizer, heap. Actual: what is left of the resident set
   kConnections,     // requests that are read, answers that are not sent
   kPageStoreQueue,  // copies of pages on their way to disk
 };
-constexpr size_t kMemoryPurposes = 8;
+constexpr size_t kMemoryPurposes = 9;
 // "weights", "kv_running", ...
 std::string_view MemoryPurposeName(MemoryPurpose purpose);
 

@@ -7,6 +7,7 @@
 
 #include "core/dtype.h"
 #include "core/status.h"
+#include "kvcache/attention_window.h"
 #include "kvcache/page_pool.h"
 
 namespace inkstone {
@@ -17,8 +18,11 @@ struct MemoryWishes {
   // Tokens of one sequence; 0: what fits, at most 8,192 and the model's own; kLongestContext: the same without the
   // 8,192.
   int64_t context = 0;
-  int max_sequences = 1;      // that run at once; they share the KV cache
-  uint64_t memory_limit = 0;  // bytes that the process may take; 0: what is available
+  int max_sequences = 1;        // that run at once; they share the KV cache
+  uint64_t memory_limit = 0;    // bytes that the process may take; 0: what is available
+  AttentionWindow window = {};  // bounds what of a sequence is in the cache
+  uint64_t spill_bytes = 0;     // of disk, for what of the longest sequence has no room in memory
+  int64_t prompt_chunk = 512;   // tokens of one step, which must be in memory beside what is on disk
 };
 
 struct MemoryFacts {
@@ -44,11 +48,15 @@ struct MemoryPlan {
   uint64_t store_bytes = 0;
   uint64_t available = 0;  // the wish's limit included
   int64_t context = 0;     // tokens of one sequence
-  int64_t kv_tokens = 0;   // of all running sequences together, at least `context`
+  // In memory, of all running sequences together; with spill_tokens at least those of one context.
+  int64_t kv_tokens = 0;
   KvTypes kv_types = {};
+  int64_t spill_tokens = 0;         // on disk
+  uint64_t spill_bytes = 0;         // of disk space
+  uint64_t spill_buffer_bytes = 0;  // of memory, through which they come back
 
-  uint64_t total() const { return weight_bytes + kv_bytes + fixed_bytes(); }
-  // Beside weights and KV cache.
+  uint64_t total() const { return weight_bytes + kv_bytes + spill_buffer_bytes + fixed_bytes(); }
+  // Beside weights, KV cache and what spilling needs.
   uint64_t fixed_bytes() const { return activation_bytes + runtime_bytes + connection_bytes + store_bytes; }
   // An aligned table, one line for each part; ends with a newline.
   std::string Report() const;

@@ -56,6 +56,68 @@ TEST(MemoryPlan, TheLongestContextIsWhatFitsUpToTheModelsOwn) {
   EXPECT_EQ(PlanMemory(facts, {.context = -2}).status().code(), StatusCode::kInvalidArgument);
 }
 
+TEST(MemoryPlan, AWindowBoundsTheCacheOfAnyContext) {
+  MemoryFacts facts = Qwen4B();
+  const auto window = AttentionWindow::For(2048, 32, 32);
+  const auto plan = PlanMemory(facts, {.context = kLongestContext, .window = window});
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_EQ(plan->context, 40960);
+  EXPECT_EQ(plan->kv_tokens, 32 + 2048 + 256);
+  EXPECT_EQ(plan->kv_bytes, 2336u * 147'456u);
+  EXPECT_EQ(PlanMemory(facts, {.context = 1024, .window = window})->kv_tokens, 1024);
+  EXPECT_EQ(PlanMemory(facts, {.context = 8192, .max_sequences = 4, .window = window})->kv_tokens, 4 * 2336);
+  // Less than the window needs: the context shrinks as without one.
+  facts.available = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes + 2000 * 147'456ull;
+  EXPECT_EQ(PlanMemory(facts, {.window = window})->context, 1984);
+  // What is refused says which window would do.
+  const Status refused = PlanMemory(facts, {.context = 8192}).status();
+  EXPECT_THAT(refused.message(), HasSubstr("(--attention-window 1728)"));
+  EXPECT_TRUE(PlanMemory(facts, {.context = 8192, .window = AttentionWindow::For(1728, 32, 32)}).ok());
+  EXPECT_FALSE(PlanMemory(facts, {.context = 8192, .window = AttentionWindow::For(1760, 32, 32)}).ok());
+}
+
+TEST(MemoryPlan, WhatHasNoRoomInMemoryGoesToDiskWithTwoBuffers) {
+  MemoryFacts facts = Qwen4B();
+  const uint64_t fixed = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes;
+  facts.available = fixed + 3 * kGB;
+  const MemoryWishes wishes{.context = 40960, .spill_bytes = 10 * kGB};
+  const auto plan = PlanMemory(facts, wishes);
+  ASSERT_TRUE(plan.ok()) << plan.status().message();
+  EXPECT_EQ(plan->context, 40960);
+  EXPECT_EQ(plan->kv_tokens + plan->spill_tokens, 40960);
+  EXPECT_LE(plan->total(), facts.available);
+  EXPECT_GT(plan->total(), facts.available - 2 * facts.kv.page_bytes()) << "memory is used";
+  EXPECT_EQ(plan->kv_bytes, static_cast<uint64_t>(plan->kv_tokens) * 147'456u);
+  EXPECT_EQ(plan->spill_bytes, static_cast<uint64_t>(plan->spill_tokens) * 147'456u);
+  EXPECT_EQ(plan->spill_buffer_bytes, 2 * plan->spill_bytes / 36);
+  const std::string report = plan->Report();
+  EXPECT_THAT(report, HasSubstr("KV cache, resident, " + std::to_string(plan->kv_tokens) + " tokens in F16"));
+  EXPECT_THAT(report, HasSubstr("KV cache, on disk, " + std::to_string(plan->spill_tokens) + " tokens"));
+  EXPECT_THAT(report, HasSubstr("spill buffers"));
+  // What fits needs no disk.
+  EXPECT_EQ(PlanMemory(facts, {.context = 8192, .spill_bytes = 10 * kGB})->spill_tokens, 0);
+  // The longest context is one page short of what does not fit any more.
+  const auto longest = PlanMemory(facts, {.context = kLongestContext, .spill_bytes = 2 * kGB});
+  ASSERT_TRUE(longest.ok());
+  EXPECT_GT(longest->context, 30'000);
+  EXPECT_LT(longest->context, 40'960);
+  EXPECT_LE(longest->spill_bytes, 2 * kGB);
+  EXPECT_FALSE(PlanMemory(facts, {.context = longest->context + 32, .spill_bytes = 2 * kGB}).ok());
+}
+
+TEST(MemoryPlan, RefusalsSayWhatDiskOrWindowWouldDo) {
+  MemoryFacts facts = Qwen4B();
+  facts.available = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes + 3 * kGB;
+  const std::string refused = PlanMemory(facts, {.context = 40960, .spill_bytes = kGB}).status().message();
+  EXPECT_THAT(refused, HasSubstr("(--spill-size 3223MB --spill-folder DIR)"));
+  EXPECT_TRUE(PlanMemory(facts, {.context = 40960, .spill_bytes = 3'223'000'000}).ok());
+  EXPECT_FALSE(PlanMemory(facts, {.context = 40960, .spill_bytes = 3'220'000'000}).ok());
+  // A step's rows must be in memory.
+  facts.available = facts.available - 3 * kGB + 50'000'000;
+  EXPECT_THAT(PlanMemory(facts, {.context = 40960, .spill_bytes = kGB}).status().message(),
+              Not(HasSubstr("--spill-size")));
+}
+
 TEST(MemoryPlan, AutomaticContextShrinksToWhatFits) {
   MemoryFacts facts = Qwen4B();
   const uint64_t fixed = facts.weight_bytes + facts.activation_bytes + facts.runtime_bytes;

@@ -133,6 +133,10 @@ void HandleProps(Service& service, const HttpRequest&, ExchangePtr exchange) {
   json.Field("file_bytes", info.file_bytes).Field("backend", info.backend).Field("threads", info.threads);
   json.Field("total_slots", engine.max_sequences).Field("max_queue", engine.max_queue);
   json.Field("kv_type", KvTypesName(engine.kv_types)).Field("kv_tokens", engine.kv_tokens);
+  const SpillStats spill = service.session.engine().stats().spill;
+  json.Key("spill").BeginObject().Field("tokens", engine.spill_tokens).Field("pages", spill.pages);
+  json.Field("trouble", spill.trouble).EndObject();
+  json.Field("attention_window", engine.window.tokens).Field("attention_sinks", engine.window.sinks);
   json.Field("context_policy", service.options.context_policy.Name());
   json.Field("has_chat_template", info.has_chat_template).Field("thinks", info.thinks);
   json.Field("chat_template", service.session.tokenizer().chat_template());

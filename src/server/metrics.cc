@@ -142,6 +142,12 @@ std::string Metrics::Text(const EngineStats& stats, const MemoryAccount& memory)
   add("page_store_dropped_total", "Pages not written, as the disk was slow, full or failing", MetricType::Counter,
       stats.store.dropped);
   add("page_store_damaged_total", "Pages on disk found damaged", MetricType::Counter, stats.store.damaged);
+  add("spill_pages", "Pages of running generations on disk", MetricType::Gauge, stats.spill.pages);
+  add("spill_written_total", "Such pages written", MetricType::Counter, stats.spill.written);
+  add("spill_read_bytes_total", "Read back, for every token again", MetricType::Counter, stats.spill.read_bytes);
+  add("spill_wait_seconds_total", "Time that steps waited for that", MetricType::Counter, stats.spill.wait_seconds);
+  add("spill_failed_reads_total", "Steps that lacked such a page", MetricType::Counter, stats.spill.failed_reads);
+  add("spill_off", "1 after a page could not be written", MetricType::Gauge, stats.spill.trouble.empty() ? 0 : 1);
   add("generations_total", "Generations submitted", MetricType::Counter, stats.requests);
   add("generations_cancelled_total", "Generations cancelled", MetricType::Counter, stats.cancelled);
   add("generations_rejected_total", "Generations refused", MetricType::Counter, stats.rejected);

@@ -124,6 +124,7 @@ class FakeEngine final : public Engine {
   const EngineOptions& options() const override { return options_; }
   const ModelConfig& config() const override { return config_; }
   uint64_t ActivationBytes() const override { return 0; }
+  uint64_t SpillBufferBytes() const override { return 0; }
 
   std::vector<GenerationRequest> requests() const {
     const std::lock_guard lock(mutex_);
