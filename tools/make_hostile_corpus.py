@@ -8,6 +8,7 @@ expected.tsv has one line per case: path, tab, words. A folder is opened as a Hu
 The output is committed; run this again after adding a case. Needs only Python's standard library.
 """
 import json
+import math
 import pathlib
 import shutil
 import struct
@@ -281,9 +282,38 @@ def seeds():
     llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 5e5}
     yield "hf_config/llama3.json", json.dumps({**CONFIG, "model_type": "llama", "rope_parameters": llama3}).encode()
     yield "hf_config/index.json", json.dumps({"weight_map": {EMBED: "a-1.safetensors", NORM: "a-2.safetensors"}}).encode()
+    yield from checkpoint_seeds()
     yield from tokenizer_seeds()
     yield from request_seeds()
     yield from answer_seeds()
+
+
+def checkpoint_seeds():
+    """Models of one layer, of shapes as small as the converter takes, see fuzz/convert_fuzzer.cc; the length chooses the type that they are converted to."""
+    shapes = {"token_embd.weight": [32, 4], "output_norm.weight": [32], "blk.0.attn_norm.weight": [32], "blk.0.ffn_norm.weight": [32]}
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        shapes[f"blk.0.{name}.weight"] = [32, 4]
+    keys = [ARCH, *(u32_key(f"qwen3.{key}", value) for key, value in (
+        ("block_count", 1), ("embedding_length", 32), ("feed_forward_length", 32), ("attention.head_count", 2),
+        ("attention.head_count_kv", 1), ("attention.key_length", 16), ("context_length", 64)))]
+    tensors, position = [], 0
+    for number, (name, dims) in enumerate(shapes.items()):
+        dtype, size = (1, 2) if len(dims) == 2 and number % 2 else (0, 4)
+        tensors.append(tensor(name, dims, dtype, position))
+        position += (size * math.prod(dims) + 31) // 32 * 32
+    for length in range(6):
+        yield f"convert/qwen3-{length}.gguf", gguf(keys, tensors, bytes(range(0, 60)) * (position // 60 + 1) + bytes(length))
+    header, position = {}, 0
+    names = {"model.embed_tokens.weight": [4, 16], "model.norm.weight": [16]}
+    for name in ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"):
+        names[f"model.layers.0.{name}.weight"] = [16, 16]
+    for name, shape in names.items():
+        header[name] = entry(shape, position, position + 2 * math.prod(shape))
+        position += 2 * math.prod(shape)
+    config = {**CONFIG, "model_type": "llama", "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2,
+              "num_key_value_heads": 2, "head_dim": 8, "vocab_size": 4}
+    for spaces in range(2):
+        yield f"convert/llama-{spaces}", json.dumps(config).encode() + b" " * spaces + b"\0" + container(header, bytes(position))
 
 
 def tokenizer_seeds():

@@ -145,7 +145,7 @@ void AddGroups(const char* key, const std::vector<TensorGroup>& groups, JsonWrit
 }
 
 void AddCalibration(const CalibratedReport& c, JsonWriter* json) {
-  json->Field("calibration_tokens", c.tokens);
+  json->Field("calibration_tokens", c.tokens).Field("resumed_layers", c.resumed_layers);
   if (c.predicted_divergence) json->Field("predicted_kld", *c.predicted_divergence);
   if (!c.prune) return;
   json->Field("prune_loss", c.prune->loss()).Key("pruned_layers").BeginArray();
@@ -157,6 +157,9 @@ void PrintCalibration(const CalibratedReport& c) {
   std::printf("calibrated on %lld tokens", static_cast<long long>(c.tokens));
   if (c.predicted_divergence) std::printf("; predicted divergence from 16 bits %.4f nats", *c.predicted_divergence);
   std::printf("\n");
+  if (c.resumed_layers > 0) {
+    std::printf("%lld layers were calibrated already\n", static_cast<long long>(c.resumed_layers));
+  }
   if (!c.prune) return;
   std::printf("%zu layers removed: perplexity of the sample from %.3f to %.3f (%+.1f %%) before rounding\n",
               c.prune->removed.size(), c.prune->perplexity_before, c.prune->perplexity_after, 100 * c.prune->loss());

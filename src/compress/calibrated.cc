@@ -3,9 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 #include <utility>
 
+#include "compress/calibration_journal.h"
+#include "compress/checkpoint_facts.h"
+#include "compress/hash64.h"
+#include "compress/resume_journal.h"
+#include "compress/value_check.h"
 #include "core/units.h"
 #include "model/tensor_loader.h"
 #include "tokenizer/tokenizer.h"
@@ -77,6 +84,25 @@ uint64_t FileBudget(const CalibratedOptions& o, double parameters) {
   return static_cast<uint64_t>(parameters * bits / 8);
 }
 
+Result<CalibrationKey> MakeKey(const Checkpoint& checkpoint, const Texts& texts, bool measures,
+                               const KernelTable& kernels) {
+  INK_ASSIGN_OR_RETURN(const CheckpointFacts facts, DescribeCheckpoint(checkpoint));
+  INK_ASSIGN_OR_RETURN(const std::vector<InputFile> inputs, InputFilesOf(checkpoint));
+  CalibrationKey key = {{"model", std::to_string(facts.fingerprint)}};
+  for (const InputFile& input : inputs) {
+    key.emplace_back("file", input.path + " of " + std::to_string(input.bytes) + " bytes, changed at " +
+                                 std::to_string(input.modified_ns));
+  }
+  const auto describe = [](const TextWindows& w) {
+    return std::to_string(w.count()) + " windows of " + std::to_string(w.window) + " tokens with hash " +
+           std::to_string(Hash64(std::as_bytes(std::span(w.tokens)), 0));
+  };
+  key.emplace_back("text", describe(texts.windows));
+  key.emplace_back("sample", measures ? describe(texts.sample) : "none");
+  key.emplace_back("kernels", kernels.target);
+  return key;
+}
+
 class Job {
  public:
   Job(const CalibratedOptions& options, const Checkpoint& checkpoint, Runtime& runtime,
@@ -86,12 +112,19 @@ class Job {
   Result<CalibratedReport> Run();
 
  private:
+  Status RunStages();
+  // Refuses what cannot end well: values, output, size.
+  Status Check();
+  Status OpenJournal();
   Status Calibrate();
   Status Prune();
   Status ChooseTypes();
+  Status Compress();
   bool Removed(const std::string& tensor) const;
   Status AddItem(const TensorInfo& tensor);
+  Result<CompressReport> DryRun();
   Result<uint64_t> BytesBesideMatrices();
+  Result<uint64_t> LeastBytes();
   void AddMetadata();
 
   const CalibratedOptions& options_;
@@ -100,25 +133,31 @@ class Job {
   FunctionRef<void(const StageProgress&)> progress_;
   Texts texts_;
   std::unique_ptr<LayerPass> pass_;
+  std::optional<CalibrationJournal> journal_;  // of what is not a dry run
   CompressPlan plan_;
   CalibratedReport report_;
 };
 
 Status Job::Calibrate() {
-  INK_ASSIGN_OR_RETURN(texts_, MakeWindows(checkpoint_, options_));
   INK_ASSIGN_OR_RETURN(pass_,
                        LayerPass::Create(checkpoint_, runtime_, std::max(texts_.windows.window, texts_.sample.window)));
   CalibrationOptions options;
   if (WantsSize(options_)) options.sample = texts_.sample;
   options.types.assign(kChoices.begin(), kChoices.end());
-  INK_ASSIGN_OR_RETURN(
-      Calibration calibration,
+  options.journal = journal_ ? &*journal_ : nullptr;
+  options.resume = options_.compress.resume;
+  Result<Calibration> result =
       inkstone::Calibrate(checkpoint_, *pass_, runtime_, texts_.windows, options, [&](int64_t done, int64_t total) {
         progress_({"Calibrating", static_cast<uint64_t>(done), static_cast<uint64_t>(total)});
-      }));
+      });
+  if (result.status().code() == StatusCode::kResourceExhausted) {
+    return ResourceExhausted(result.status().message() + "; make room and run the same with --resume to go on");
+  }
+  INK_ASSIGN_OR_RETURN(Calibration calibration, std::move(result));
   plan_.importance = std::move(calibration.importance);
   report_.sensitivity = std::move(calibration.sensitivity);
   report_.influence = std::move(calibration.influence);
+  report_.resumed_layers = calibration.resumed_layers;
   report_.tokens = static_cast<int64_t>(texts_.windows.tokens.size());
   report_.text_bytes = std::min(texts_.bytes, options_.text.size());
   if (options_.save_importance.empty()) return Status::Ok();
@@ -158,11 +197,15 @@ Status Job::AddItem(const TensorInfo& tensor) {
   return Status::Ok();
 }
 
-// Header, vectors and padding: what the file has beside the matrices of the plan.
-Result<uint64_t> Job::BytesBesideMatrices() {
+Result<CompressReport> Job::DryRun() {
   CompressOptions options = options_.compress;
   options.dry_run = true;
-  INK_ASSIGN_OR_RETURN(const CompressReport report, CompressAs(options, checkpoint_, plan_, [](const Progress&) {}));
+  return CompressAs(options, checkpoint_, plan_, [](const Progress&) {});
+}
+
+// Header, vectors and padding: what the file has beside the matrices of the plan.
+Result<uint64_t> Job::BytesBesideMatrices() {
+  INK_ASSIGN_OR_RETURN(const CompressReport report, DryRun());
   uint64_t matrices = 0, count = 0;
   for (const TensorInfo& tensor : report.tensors) {
     if (tensor.shape.size() < 2) continue;
@@ -173,13 +216,8 @@ Result<uint64_t> Job::BytesBesideMatrices() {
 }
 
 Status Job::ChooseTypes() {
-  const auto& pins = options_.compress.recipe.pins;
-  if (!WantsSize(options_)) {
-    INK_ASSIGN_OR_RETURN(plan_.types, PlanTypes(checkpoint_, options_.compress.recipe, true));
-    return Status::Ok();
-  }
+  if (!WantsSize(options_)) return Status::Ok();
   AddSensitivity(report_.sensitivity, &plan_.metadata);
-  INK_ASSIGN_OR_RETURN(plan_.types, PlanTypes(checkpoint_, Recipe{DType::kF16, nullptr, pins}, true));
   INK_ASSIGN_OR_RETURN(const uint64_t beside, BytesBesideMatrices());
   double parameters = 0;
   std::vector<size_t> present;  // items of matrices that stay
@@ -221,19 +259,91 @@ void Job::AddMetadata() {
   plan_.metadata.SetI32s("inkstone.pruned_layers", removed);
 }
 
-Result<CalibratedReport> Job::Run() {
+// The smallest type for every matrix that is not pinned.
+Result<uint64_t> Job::LeastBytes() {
+  INK_ASSIGN_OR_RETURN(uint64_t least, BytesBesideMatrices());
+  for (const TensorInfo& tensor : checkpoint_.tensors()) {
+    if (tensor.shape.size() < 2) continue;
+    INK_ASSIGN_OR_RETURN(const std::optional<DType> pinned, PinnedType(options_.compress.recipe.pins, tensor.name));
+    const DType largest = TypeThatFits(pinned.value_or(DType::kF16), tensor.cols());
+    int64_t bytes = RowBytes(largest, tensor.rows() * tensor.cols());
+    for (const DType choice : kChoices) {
+      if (pinned || tensor.cols() % Info(choice).block_elements != 0) continue;
+      bytes = std::min(bytes, RowBytes(choice, tensor.rows() * tensor.cols()));
+    }
+    least += static_cast<uint64_t>(bytes);
+  }
+  return least;
+}
+
+Status Job::Check() {
+  uint64_t bytes = 0;
+  if (WantsSize(options_)) {
+    INK_ASSIGN_OR_RETURN(plan_.types,
+                         PlanTypes(checkpoint_, {DType::kF16, nullptr, options_.compress.recipe.pins}, true));
+    INK_ASSIGN_OR_RETURN(const uint64_t least, LeastBytes());
+    bytes = FileBudget(options_, Parameters(checkpoint_));
+    if (bytes < least && !options_.prune) {
+      return ResourceExhausted("compress: a file of " + FormatBytes(bytes) + " is too small: " + FormatBytes(least) +
+                               " are the least that this model can have");
+    }
+  } else {
+    INK_ASSIGN_OR_RETURN(plan_.types, PlanTypes(checkpoint_, options_.compress.recipe, true));
+    INK_ASSIGN_OR_RETURN(const CompressReport report, DryRun());
+    bytes = report.file_bytes;
+  }
+  INK_RETURN_IF_ERROR(CheckOutput(options_.compress, checkpoint_, bytes));
+  return CheckValues(checkpoint_, WantsSize(options_) ? DType::kF16 : DType::kF32, runtime_.threads());
+}
+
+Status Job::OpenJournal() {
+  const std::string& output = options_.compress.output;
+  if (options_.compress.dry_run) return Status::Ok();
+  if (!options_.compress.resume) {
+    CalibrationJournal::Remove(output);
+    ResumeJournal::Remove(output);
+    std::error_code error;
+    std::filesystem::remove(output + ".part", error);  // of an earlier run, useless without its journal
+  }
+  INK_ASSIGN_OR_RETURN(CalibrationKey key, MakeKey(checkpoint_, texts_, WantsSize(options_), runtime_.kernels()));
+  journal_.emplace(output, std::move(key), options_.journal_interval);
+  return Status::Ok();
+}
+
+Status Job::Compress() {
+  CompressOptions options = options_.compress;
+  // An interrupted calibration has left no tensors yet.
+  options.resume = options.resume && ResumeJournal::Exists(options.output);
+  std::unique_ptr<LayerFeedback> feedback;
+  if (options_.feedback && !options.dry_run) {
+    INK_ASSIGN_OR_RETURN(feedback, LayerFeedback::Create(*pass_, runtime_, texts_.windows));
+    plan_.feedback = feedback.get();
+  }
+  INK_ASSIGN_OR_RETURN(report_.file, CompressAs(options, checkpoint_, plan_, [&](const Progress& p) {
+                         progress_({"Compressing", p.bytes_done, p.bytes_total});
+                       }));
+  return Status::Ok();
+}
+
+Status Job::RunStages() {
+  INK_RETURN_IF_ERROR(Check());
+  INK_ASSIGN_OR_RETURN(texts_, MakeWindows(checkpoint_, options_));
+  INK_RETURN_IF_ERROR(OpenJournal());
   INK_RETURN_IF_ERROR(Calibrate());
   INK_RETURN_IF_ERROR(Prune());
   AddMetadata();
   INK_RETURN_IF_ERROR(ChooseTypes());
-  std::unique_ptr<LayerFeedback> feedback;
-  if (options_.feedback && !options_.compress.dry_run) {
-    INK_ASSIGN_OR_RETURN(feedback, LayerFeedback::Create(*pass_, runtime_, texts_.windows));
-    plan_.feedback = feedback.get();
-  }
-  INK_ASSIGN_OR_RETURN(report_.file, CompressAs(options_.compress, checkpoint_, plan_, [&](const Progress& p) {
-                         progress_({"Compressing", p.bytes_done, p.bytes_total});
-                       }));
+  return Compress();
+}
+
+Result<CalibratedReport> Job::Run() {
+  const Status status = RunStages();
+  // What a full disk stopped can be resumed, and what could not even be resumed is not this run's to remove.
+  const std::string& output = options_.compress.output;
+  const bool keep = status.code() == StatusCode::kResourceExhausted || ResumeJournal::Exists(output) ||
+                    (options_.compress.resume && report_.tokens == 0);
+  if (journal_ && !keep) CalibrationJournal::Remove(output);
+  if (!status.ok()) return status;
   return std::move(report_);
 }
 

@@ -2,6 +2,7 @@
 // for a size, layers that can go.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -27,6 +28,8 @@ struct CalibratedOptions {
   std::optional<PruneOptions> prune;
   std::string save_importance;  // imatrix file to write; empty: none
   std::string cpu;              // kernel target that runs the model; empty: the best
+  // Time between two states of an unfinished calibration in its journal.
+  std::chrono::nanoseconds journal_interval = std::chrono::minutes(1);
 };
 
 struct CalibratedReport {
@@ -38,6 +41,7 @@ struct CalibratedReport {
   std::vector<double> influence;  // (layers of the source)
   int64_t tokens = 0;             // calibrated on
   size_t text_bytes = 0;          // of the text that the model has seen; what follows is unseen
+  int64_t resumed_layers = 0;     // that an interrupted run had calibrated
 };
 
 // `progress` names the stage ("Calibrating", "Pruning", "Compressing") and counts in its own units.
@@ -48,8 +52,11 @@ struct StageProgress {
 };
 
 // Peak memory: the 16-bit layer at work, hidden values of `tokens`, and with feedback the second moments of one layer's
-// inputs. Errors: those of CompressAs and Calibrate; kInvalidArgument for text of less than a window;
-// kResourceExhausted for a size below the smallest that the model can have.
+// inputs. "<output>.part.calibration" keeps what is known so far, as the part file of CompressAs does for tensors: with
+// `compress.resume` the next run goes on from there. Errors: those of CompressAs and Calibrate; kInvalidArgument for
+// text of less than a window;
+// kResourceExhausted for a size below the smallest that the model can have; kDataLoss, before anything else is done,
+// for a value that is not finite or beyond what types can hold.
 Result<CalibratedReport> CompressCalibrated(const CalibratedOptions& options,
                                             FunctionRef<void(const StageProgress&)> progress);
 

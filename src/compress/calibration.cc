@@ -17,7 +17,7 @@ constexpr int64_t kInfluenceTokens = 2048;
 // Sums of squares of what goes into each matrix.
 class ImportanceCollector {
  public:
-  explicit ImportanceCollector(const LayerPass& pass) : pass_(pass) {}
+  ImportanceCollector(const LayerPass& pass, std::map<std::string, ChannelSums>* sums) : pass_(pass), sums_(*sums) {}
 
   void Add(Rows x, std::span<const MatMulTarget> targets) {
     std::vector<double> sums(static_cast<size_t>(x.cols));
@@ -27,9 +27,9 @@ class ImportanceCollector {
       }
     }
     for (const MatMulTarget& target : targets) {
-      Sum& sum = sums_[pass_.NameOf(target.w.data)];
-      sum.values.resize(sums.size());
-      for (size_t c = 0; c < sums.size(); ++c) sum.values[c] += sums[c];
+      ChannelSums& sum = sums_[pass_.NameOf(target.w.data)];
+      sum.squares.resize(sums.size());
+      for (size_t c = 0; c < sums.size(); ++c) sum.squares[c] += sums[c];
       sum.rows += x.rows;
     }
   }
@@ -39,24 +39,20 @@ class ImportanceCollector {
     for (const auto& [name, sum] : sums_) {
       ChannelImportance& entry = importance[name];
       entry.tokens = sum.rows;
-      for (size_t c = 0; c < sum.values.size(); ++c) {
-        if (!std::isfinite(sum.values[c])) {
+      for (size_t c = 0; c < sum.squares.size(); ++c) {
+        if (!std::isfinite(sum.squares[c])) {
           return DataLoss("calibration: channel " + std::to_string(c) + " of what goes into '" + name +
                           "': expected finite values, found others");
         }
-        entry.mean_square.push_back(static_cast<float>(sum.values[c] / static_cast<double>(sum.rows)));
+        entry.mean_square.push_back(static_cast<float>(sum.squares[c] / static_cast<double>(sum.rows)));
       }
     }
     return importance;
   }
 
  private:
-  struct Sum {
-    std::vector<double> values;
-    int64_t rows = 0;
-  };
   const LayerPass& pass_;
-  std::map<std::string, Sum> sums_;
+  std::map<std::string, ChannelSums>& sums_;
 };
 
 // 1 - mean cosine of rows: block influence (Men et al. 2024, "ShortGPT").
@@ -85,8 +81,8 @@ class Calibrator {
         pass_(pass),
         options_(options),
         progress_(progress),
-        collector_(pass),
-        probes_(checkpoint, pass, runtime.threads(), options) {}
+        collector_(pass, &state_.sums),
+        probes_(checkpoint, pass, runtime.threads(), options, &state_) {}
 
   Result<Calibration> Run(const TextWindows& windows);
 
@@ -94,21 +90,28 @@ class Calibrator {
   bool measures() const { return !options_.sample.tokens.empty(); }
   int64_t RowsPerLogits() const;
   int64_t TotalRows(const TextWindows& windows) const;
+  // What the journal has, or the residual streams before the first layer.
+  Status Begin(const TextWindows& windows);
+  // kDataLoss where a state that was read is not one of this model and text.
+  Status CheckState(const TextWindows& windows) const;
+  Status RunLayers(const TextWindows& windows);
+  // What comes after the last layer.
+  Status RunEnds(const TextWindows& windows);
   Status RunWindows(int layer, const TextWindows& windows, std::span<float> hidden);
   // The probes of earlier layers go through this one, and those of its own matrices begin.
   Status ProbeLayer(int layer, std::span<float> sample);
   Status ProbeEnds(const Importance& importance);
   Status ObserveOutput(const TextWindows& windows, std::span<const float> hidden);
-  void Done(int64_t rows) { progress_(done_ += rows, total_); }
+  void Done(int64_t rows) { progress_(state_.progress += rows, total_); }
 
   const Checkpoint& checkpoint_;
   LayerPass& pass_;
   const CalibrationOptions& options_;
   CalibrationProgress progress_;
+  CalibrationState state_;  // progress: rows through layers
   ImportanceCollector collector_;
   Probes probes_;
-  std::vector<double> influence_;
-  int64_t done_ = 0, total_ = 0;  // rows through layers
+  int64_t total_ = 0;  // of progress
 };
 
 // Rows through a layer that cost as much as the logits of one row.
@@ -142,7 +145,7 @@ Status Calibrator::RunWindows(int layer, const TextWindows& windows, std::span<f
   const Status status = pass_.RunLayer(layer, windows, hidden);
   pass_.interception().observe = nullptr;
   INK_RETURN_IF_ERROR(status);
-  influence_.push_back(Influence(before, hidden.first(before.size()), cols));
+  state_.influence.push_back(Influence(before, hidden.first(before.size()), cols));
   Done(static_cast<int64_t>(windows.tokens.size()));
   return Status::Ok();
 }
@@ -175,26 +178,81 @@ Status Calibrator::ObserveOutput(const TextWindows& windows, std::span<const flo
   return status;
 }
 
-Result<Calibration> Calibrator::Run(const TextWindows& windows) {
-  const size_t cols = static_cast<size_t>(pass_.config().hidden);
-  total_ = TotalRows(windows);
-  std::vector<float> hidden(windows.tokens.size() * cols), sample(options_.sample.tokens.size() * cols);
-  INK_RETURN_IF_ERROR(pass_.Embed(windows, hidden));
-  if (measures()) INK_RETURN_IF_ERROR(pass_.Embed(options_.sample, sample));
-  for (int layer = 0; layer < pass_.config().layers; ++layer) {
-    INK_RETURN_IF_ERROR(RunWindows(layer, windows, hidden));
-    if (measures()) INK_RETURN_IF_ERROR(ProbeLayer(layer, sample));
+Status Calibrator::CheckState(const TextWindows& windows) const {
+  const auto is = [&](const std::vector<float>& values, size_t rows) {
+    return values.size() == rows * static_cast<size_t>(pass_.config().hidden);
+  };
+  const size_t sample = options_.sample.tokens.size();
+  const SensitivityTable& table = state_.table;
+  bool fits = state_.layers >= 0 && state_.layers <= pass_.config().layers &&
+              state_.influence.size() == static_cast<size_t>(state_.layers) && table.types == options_.types &&
+              table.divergence.size() == table.tensors.size() * table.types.size();
+  for (const auto& [name, sums] : state_.sums) {
+    const TensorInfo* tensor = checkpoint_.Find(name);
+    fits = fits && tensor != nullptr && sums.squares.size() == static_cast<size_t>(tensor->cols()) && sums.rows > 0;
   }
-  INK_RETURN_IF_ERROR(ObserveOutput(windows, hidden));
+  if (state_.complete) {
+    fits = fits && state_.layers == pass_.config().layers;
+  } else {
+    fits = fits && is(state_.hidden, windows.tokens.size()) && is(state_.sample, sample) &&
+           is(state_.probes, table.tensors.size() * sample);
+  }
+  return fits ? Status::Ok() : DataLoss("calibration: the state to go on from is of another model or text");
+}
+
+Status Calibrator::Begin(const TextWindows& windows) {
+  total_ = TotalRows(windows);
+  if (options_.resume) {
+    INK_ASSIGN_OR_RETURN(CalibrationState found, options_.journal->Read());
+    if (found.layers > 0) {
+      state_ = std::move(found);
+      if (!state_.complete) probes_.Reserve();
+      return CheckState(windows);
+    }
+  }
+  probes_.Reserve();
+  // A journal from the first moment on: whatever happens from now on can be resumed.
+  if (options_.journal != nullptr) INK_RETURN_IF_ERROR(options_.journal->Write({}));
+  const size_t cols = static_cast<size_t>(pass_.config().hidden);
+  state_.hidden.resize(windows.tokens.size() * cols);
+  state_.sample.resize(options_.sample.tokens.size() * cols);
+  INK_RETURN_IF_ERROR(pass_.Embed(windows, state_.hidden));
+  return measures() ? pass_.Embed(options_.sample, state_.sample) : Status::Ok();
+}
+
+Status Calibrator::RunLayers(const TextWindows& windows) {
+  for (int layer = static_cast<int>(state_.layers); layer < pass_.config().layers; ++layer) {
+    INK_RETURN_IF_ERROR(RunWindows(layer, windows, state_.hidden));
+    if (measures()) INK_RETURN_IF_ERROR(ProbeLayer(layer, state_.sample));
+    ++state_.layers;
+    if (options_.journal != nullptr) INK_RETURN_IF_ERROR(options_.journal->WriteIfDue(state_));
+  }
+  return Status::Ok();
+}
+
+Status Calibrator::RunEnds(const TextWindows& windows) {
+  INK_RETURN_IF_ERROR(ObserveOutput(windows, state_.hidden));
+  state_.hidden = {};
+  if (measures()) {
+    const int64_t rows = static_cast<int64_t>(options_.sample.tokens.size()) * RowsPerLogits();
+    INK_RETURN_IF_ERROR(probes_.Finish(state_.sample, [&] { Done(rows); }));
+    INK_ASSIGN_OR_RETURN(const Importance importance, collector_.Take());
+    INK_RETURN_IF_ERROR(ProbeEnds(importance));
+  }
+  state_.sample = {};
+  state_.complete = true;
+  return options_.journal == nullptr ? Status::Ok() : options_.journal->Write(state_);
+}
+
+Result<Calibration> Calibrator::Run(const TextWindows& windows) {
+  INK_RETURN_IF_ERROR(Begin(windows));
   Calibration result;
-  result.influence = std::move(influence_);
+  result.resumed_layers = state_.layers;
+  INK_RETURN_IF_ERROR(RunLayers(windows));
+  if (!state_.complete) INK_RETURN_IF_ERROR(RunEnds(windows));
   INK_ASSIGN_OR_RETURN(result.importance, collector_.Take());
-  if (!measures()) return result;
-  hidden = {};
-  const int64_t rows = static_cast<int64_t>(options_.sample.tokens.size()) * RowsPerLogits();
-  INK_RETURN_IF_ERROR(probes_.Finish(sample, [&] { Done(rows); }));
-  INK_RETURN_IF_ERROR(ProbeEnds(result.importance));
-  result.sensitivity = probes_.Take();
+  result.influence = std::move(state_.influence);
+  if (measures()) result.sensitivity = std::move(state_.table);
   return result;
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <limits>
@@ -14,6 +13,7 @@
 #include "compress/disk_space.h"
 #include "compress/output_plan.h"
 #include "compress/resume_journal.h"
+#include "compress/value_check.h"
 #include "compress/write_queue.h"
 #include "core/cpu_topology.h"
 #include "formats/checkpoint.h"
@@ -164,19 +164,9 @@ Status Compressor::Describe(const PlannedTensor& tensor, int64_t index) const {
   const int64_t begin = index / kPiece * kPiece;
   Load(tensor, begin, std::min(begin + kPiece, tensor.elements()), piece);
   const float value = piece[index - begin];
-  const int64_t at = tensor.SourceIndex(index);
-  const int64_t cols = tensor.output.cols();
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", static_cast<double>(value));
-  const std::string where = checkpoint_.path() + ": tensor '" + tensor.output.name + "': found " + text + " at index " +
-                            std::to_string(at) + " (row " + std::to_string(at / cols) + ", column " +
-                            std::to_string(at % cols) + ")";
-  if (!std::isfinite(value)) {
-    return DataLoss(where + ", expected finite values; allow non-finite values to have them written as 0");
-  }
-  std::snprintf(text, sizeof text, "%g", static_cast<double>(EncodeLimit(tensor.output.dtype)));
-  return DataLoss(where + ", expected at most " + text + " for " + std::string(Info(tensor.output.dtype).name) +
-                  "; write the file as BF16 instead");
+  return BadValue(checkpoint_, tensor.output.name, tensor.output.cols(), tensor.SourceIndex(index), value,
+                  std::isfinite(value) ? ExpectedWithinLimit(tensor.output.dtype)
+                                       : "finite values; allow non-finite values to have them written as 0");
 }
 
 Status Compressor::WriteTensor(const PlannedTensor& tensor, const float* importance, int64_t* replaced,
@@ -320,22 +310,6 @@ Status PartFile::Fail(Status status) {
   return status;
 }
 
-Status CheckOutput(const CompressOptions& options, const Checkpoint& checkpoint) {
-  namespace fs = std::filesystem;
-  std::error_code error;
-  if (options.dry_run) return Status::Ok();
-  if (options.output.empty()) return InvalidArgument("compress: no output file given");
-  if (fs::is_directory(options.output, error)) {
-    return InvalidArgument(options.output + ": is a folder, expected the name of a GGUF file");
-  }
-  for (const MappedFile& file : checkpoint.files()) {
-    if (fs::equivalent(options.output, file.path(), error)) {
-      return InvalidArgument(options.output + ": is the source itself, choose another output file");
-    }
-  }
-  return Status::Ok();
-}
-
 Status AddTokenizer(const Checkpoint& checkpoint, Metadata* metadata) {
   INK_ASSIGN_OR_RETURN(const std::unique_ptr<Tokenizer> tokenizer, Tokenizer::Load(checkpoint));
   INK_ASSIGN_OR_RETURN(const TensorInfo* embedding, checkpoint.Require("token_embd.weight"));
@@ -423,10 +397,7 @@ Result<Metadata> MakeMetadata(const CompressOptions& options, const Checkpoint& 
 Result<ResumeJournal> DescribeInputs(const CompressOptions& options, const Checkpoint& checkpoint,
                                      const Importance& importance) {
   ResumeJournal journal;
-  for (const MappedFile& file : checkpoint.files()) {
-    INK_ASSIGN_OR_RETURN(InputFile input, InputFile::Of(std::filesystem::absolute(file.path()).lexically_normal()));
-    journal.inputs.push_back(std::move(input));
-  }
+  INK_ASSIGN_OR_RETURN(journal.inputs, InputFilesOf(checkpoint));
   journal.importance = Fingerprint(importance);
   journal.allow_nonfinite = options.allow_nonfinite;
   return journal;
@@ -471,15 +442,29 @@ Result<int64_t> WriteTensors(const CompressOptions& options, const Checkpoint& c
 Status CheckRoom(const CompressOptions& options, uint64_t file_bytes) {
   std::error_code error;
   const uint64_t there = options.resume ? std::filesystem::file_size(options.output + ".part", error) : 0;
-  if (error || there >= file_bytes) return Status::Ok();
-  return CheckDiskSpace(Folder(options.output), file_bytes - there);
+  return CheckDiskSpace(Folder(options.output), file_bytes - std::min(file_bytes, error ? 0 : there));
 }
 
 }  // namespace
 
+Status CheckOutput(const CompressOptions& options, const Checkpoint& checkpoint, uint64_t file_bytes) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (options.dry_run) return Status::Ok();
+  if (options.output.empty()) return InvalidArgument("compress: no output file given");
+  if (fs::is_directory(options.output, error)) {
+    return InvalidArgument(options.output + ": is a folder, expected the name of a GGUF file");
+  }
+  for (const MappedFile& file : checkpoint.files()) {
+    if (fs::equivalent(options.output, file.path(), error)) {
+      return InvalidArgument(options.output + ": is the source itself, choose another output file");
+    }
+  }
+  return CheckRoom(options, file_bytes);
+}
+
 Result<CompressReport> CompressAs(const CompressOptions& options, const Checkpoint& checkpoint,
                                   const CompressPlan& plan, FunctionRef<void(const Progress&)> progress) {
-  INK_RETURN_IF_ERROR(CheckOutput(options, checkpoint));
   INK_ASSIGN_OR_RETURN(const OutputPlan output, PlanOutput(checkpoint, plan.types, plan.removed_layers));
   INK_RETURN_IF_ERROR(CheckImportance(options, plan.importance, output));
   CompressReport report = Summarize(checkpoint, output, plan.types);
@@ -488,8 +473,8 @@ Result<CompressReport> CompressAs(const CompressOptions& options, const Checkpoi
   INK_ASSIGN_OR_RETURN(content.metadata, MakeMetadata(options, checkpoint, plan));
   content.tensors = report.tensors;
   INK_ASSIGN_OR_RETURN(report.file_bytes, GgufWriter::FileBytes(content.metadata, content.tensors));
+  INK_RETURN_IF_ERROR(CheckOutput(options, checkpoint, report.file_bytes));
   if (options.dry_run) return report;
-  INK_RETURN_IF_ERROR(CheckRoom(options, report.file_bytes));
   INK_ASSIGN_OR_RETURN(PartFile part, PartFile::Open(options, content));
   for (size_t i = 0; i < part.journal().complete_tensors; ++i) report.resumed_bytes += report.tensors[i].bytes;
   const Result<int64_t> replaced = WriteTensors(options, checkpoint, plan, output, &part, progress);

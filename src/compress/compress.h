@@ -67,6 +67,10 @@ struct CompressPlan {
   std::vector<int> removed_layers;  // ascending; those after them move up
 };
 
+// What can be known before the work begins: kInvalidArgument for an output that is the source or a folder,
+// kResourceExhausted where the disk has no room for a file of `file_bytes` bytes beside what an interrupted run left.
+Status CheckOutput(const CompressOptions& options, const Checkpoint& checkpoint, uint64_t file_bytes);
+
 // Opens the source, plans by options.recipe, reads options.importance and rewrites. A tensor that has the wanted type
 // already is copied bit for bit. The result does not depend on the number of threads.
 // `progress` is called on the calling thread after every slice.

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "compress/test_util.h"
+#include "formats/gguf_writer.h"
 
 namespace inkstone {
 namespace {
@@ -266,6 +267,22 @@ TEST(Compress, ChecksItsArguments) {
   EXPECT_EQ(FindPreset("int8").value().recipe.base, DType::kQ8_0);
   EXPECT_LE(FindPreset("deep").value().share_of_16_bit, 0.3);
   EXPECT_THAT(FindPreset("huge").status().message(), HasSubstr("expected one of int8, medium"));
+}
+
+TEST(Compress, RefusesAFileWithoutTensors) {
+  const TempFolder folder;
+  Metadata metadata;
+  metadata.SetString("general.architecture", "qwen3");
+  metadata.SetU32("qwen3.block_count", 1);
+  metadata.SetU32("qwen3.attention.head_count", 1);
+  ASSERT_TRUE(GgufWriter::Create(folder / "empty.gguf", metadata, {})->Finish().ok());
+  for (const char* type : {"Q4_0", "Q4_K_M"}) {
+    CompressOptions options = Options(folder / "empty.gguf", folder / "out.gguf", DType::kF16);
+    options.recipe = RecipeFromName(type).value();
+    const Status status = CompressQuietly(options).status();
+    EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+    EXPECT_THAT(status.message(), HasSubstr("empty.gguf: expected tensors, found none"));
+  }
 }
 
 TEST(Compress, TakesTheTokenizerAlong) {

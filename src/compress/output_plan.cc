@@ -98,6 +98,7 @@ int64_t PlannedTensor::SourceIndex(int64_t index) const {
 
 Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, const TypePlan& types,
                               std::span<const int> removed_layers) {
+  if (checkpoint.tensors().empty()) return DataLoss(checkpoint.path() + ": expected tensors, found none");
   OutputPlan plan;
   for (const TensorInfo& source : checkpoint.tensors()) {
     const int layer = LayerOf(source.name);

@@ -34,7 +34,7 @@ struct OutputPlan {
 
 // `removed_layers`, ascending, are left out, and those after them move up. Matrices as `types` says, which knows every
 // matrix of `checkpoint`; vectors as F32. `checkpoint` must outlive the plan. Errors: kDataLoss for metadata that does
-// not fit the tensors.
+// not fit the tensors, and where there are none.
 Result<OutputPlan> PlanOutput(const Checkpoint& checkpoint, const TypePlan& types,
                               std::span<const int> removed_layers = {});
 

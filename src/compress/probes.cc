@@ -32,13 +32,22 @@ const float* WeightsOf(const TensorInfo& tensor, const Importance& importance) {
 
 }  // namespace
 
-Probes::Probes(const Checkpoint& checkpoint, LayerPass& pass, ThreadPool& threads, const CalibrationOptions& options)
-    : checkpoint_(checkpoint), pass_(pass), threads_(threads), options_(options) {
+Probes::Probes(const Checkpoint& checkpoint, LayerPass& pass, ThreadPool& threads, const CalibrationOptions& options,
+               CalibrationState* state)
+    : checkpoint_(checkpoint),
+      pass_(pass),
+      threads_(threads),
+      options_(options),
+      hidden_(state->probes),
+      table_(state->table) {
   table_.types = options.types;
   table_.tokens = static_cast<int64_t>(options.sample.tokens.size());
-  const auto in_layers = std::count_if(checkpoint.tensors().begin(), checkpoint.tensors().end(),
-                                       [&](const auto& t) { return Fits(t, options) && LayerOf(t.name) >= 0; });
-  hidden_.reserve(options.sample.tokens.size() * static_cast<size_t>(in_layers * pass.config().hidden));
+}
+
+void Probes::Reserve() {
+  const auto in_layers = std::count_if(checkpoint_.tensors().begin(), checkpoint_.tensors().end(),
+                                       [&](const auto& t) { return Fits(t, options_) && LayerOf(t.name) >= 0; });
+  hidden_.reserve(options_.sample.tokens.size() * static_cast<size_t>(in_layers * pass_.config().hidden));
 }
 
 Status Probes::WithReplacement(const TensorInfo& tensor, const Importance& importance, FunctionRef<Status()> use) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "compress/calibration.h"
+#include "compress/calibration_journal.h"
 #include "compress/importance.h"
 #include "compress/layer_pass.h"
 #include "compress/sensitivity.h"
@@ -18,14 +19,17 @@ namespace inkstone {
 // together, so that each layer is read once.
 class Probes {
  public:
-  // All borrowed.
-  Probes(const Checkpoint& checkpoint, LayerPass& pass, ThreadPool& threads, const CalibrationOptions& options);
+  // All borrowed. Residual streams and the table are `state`'s; a fresh one is given the table's columns.
+  Probes(const Checkpoint& checkpoint, LayerPass& pass, ThreadPool& threads, const CalibrationOptions& options,
+         CalibrationState* state);
 
   // Whether the tensor can be in the probe's type.
   static bool Fits(const TensorInfo& tensor, const CalibrationOptions& options) {
     return tensor.shape.size() > 1 && tensor.cols() % Info(options.probe).block_elements == 0;
   }
 
+  // Takes the memory that all probes need, before the first one and after `state` was replaced.
+  void Reserve();
   // Begins a probe of a layer's matrix; `hidden` enters the layer.
   Status Begin(const TensorInfo& tensor, int layer, std::span<const float> hidden, const Importance& importance);
   // Through one more layer; calls done(rows) on the way.
@@ -35,7 +39,6 @@ class Probes {
   Status Finish(std::span<const float> hidden, FunctionRef<void()> done);
   // A matrix outside the layers, after Finish. `done` is called after each layer.
   Status Measure(const TensorInfo& tensor, const Importance& importance, FunctionRef<void(int64_t)> done);
-  SensitivityTable Take() { return std::move(table_); }
 
  private:
   // Runs `use` while the matrix is in the probe's type.
@@ -49,9 +52,9 @@ class Probes {
   LayerPass& pass_;
   ThreadPool& threads_;
   const CalibrationOptions& options_;
-  std::vector<float> hidden_;              // (probes, sample, hidden)
+  std::vector<float>& hidden_;             // (probes, sample, hidden)
   std::vector<float> reference_, logits_;  // of the sample
-  SensitivityTable table_;                 // until it is measured, a row holds errors as shares of the probe type's
+  SensitivityTable& table_;
 };
 
 }  // namespace inkstone

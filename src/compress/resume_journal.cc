@@ -61,6 +61,15 @@ Result<InputFile> InputFile::Of(const std::string& path) {
   return InputFile{path, static_cast<uint64_t>(info.st_size), modified};
 }
 
+Result<std::vector<InputFile>> InputFilesOf(const Checkpoint& checkpoint) {
+  std::vector<InputFile> inputs;
+  for (const MappedFile& file : checkpoint.files()) {
+    INK_ASSIGN_OR_RETURN(InputFile input, InputFile::Of(std::filesystem::absolute(file.path()).lexically_normal()));
+    inputs.push_back(std::move(input));
+  }
+  return inputs;
+}
+
 std::string Fingerprint(const Importance& importance) {
   if (importance.empty()) return "";
   uint64_t hash = 0xcbf29ce484222325;
@@ -111,9 +120,15 @@ Result<ResumeJournal> ResumeJournal::Read(const std::string& output) {
   return journal;
 }
 
+bool ResumeJournal::Exists(const std::string& output) {
+  std::error_code error;
+  return std::filesystem::exists(PathFor(output), error);
+}
+
 void ResumeJournal::Remove(const std::string& output) {
   std::error_code error;
   std::filesystem::remove(PathFor(output), error);
+  std::filesystem::remove(PathFor(output) + ".part", error);  // of a run that was killed while it wrote
 }
 
 Status ResumeJournal::CheckSameInputs(const ResumeJournal& now) const {

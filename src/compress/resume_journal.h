@@ -7,6 +7,7 @@
 
 #include "compress/importance.h"
 #include "core/status.h"
+#include "formats/checkpoint.h"
 
 namespace inkstone {
 
@@ -19,6 +20,9 @@ struct InputFile {
   // kNotFound when there is no such file.
   static Result<InputFile> Of(const std::string& path);
 };
+
+// Of all files of a checkpoint, by absolute path.
+Result<std::vector<InputFile>> InputFilesOf(const Checkpoint& checkpoint);
 
 // Of names and values, "" for none: 64 bits of FNV-1a, which tells versions of a measurement apart.
 std::string Fingerprint(const Importance& importance);
@@ -37,6 +41,7 @@ struct ResumeJournal {
   Status Write(const std::string& output) const;
   // kNotFound without a journal, kDataLoss for one that is not of this form.
   static Result<ResumeJournal> Read(const std::string& output);
+  static bool Exists(const std::string& output);
   static void Remove(const std::string& output);
   // OK when `now` makes the same bytes; else kInvalidArgument says what has changed.
   Status CheckSameInputs(const ResumeJournal& now) const;

@@ -19,12 +19,12 @@
 
 namespace inkstone {
 
-// A folder for one test, removed at its end.
+// A folder for one test, removed at its end. A second one of the same test needs a suffix.
 class TempFolder {
  public:
-  TempFolder() {
+  explicit TempFolder(const std::string& suffix = "") {
     const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    std::string name = std::string("inkstone_") + test->test_suite_name() + "_" + test->name();
+    std::string name = std::string("inkstone_") + test->test_suite_name() + "_" + test->name() + suffix;
     for (char& c : name) c = c == '/' ? '_' : c;
     path_ = std::filesystem::temp_directory_path() / (name + "_" + std::to_string(::getpid()));
     std::filesystem::remove_all(path_);

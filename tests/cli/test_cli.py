@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import resource
+import shutil
 import statistics
 import struct
 import subprocess
@@ -238,6 +239,103 @@ class CliTest(unittest.TestCase):
         self.assertGreater(report["resumed_bytes"], 0)
         self.assertEqual(path.read_bytes(), whole.read_bytes())
         self.assertEqual(sorted(os.listdir(self.path)), ["out.gguf", "whole.gguf"])
+
+    def calibration(self, characters=800):
+        text = self.path / "calibration.txt"
+        text.write_text((ROOT / "docs/ARCHITECTURE.md").read_text()[:characters])
+        return ["--calibration", text]
+
+    def test_a_calibrated_compress_survives_kills_at_any_moment(self):
+        """Whatever stage a kill meets, the run that is at last left alone writes the bytes of an undisturbed one."""
+        whole, path = self.path / "whole.gguf", self.path / "out.gguf"
+        options = ["--preset", "deep", *self.calibration()]
+        start = time.monotonic()
+        self.ok("compress", TINY, "-o", whole, *options)
+        duration = time.monotonic() - start
+        random, kills = np.random.default_rng(1), 0
+        for attempt in range(20):
+            resume = ["--resume"] if (self.path / "out.gguf.part.calibration").exists() else []
+            process = subprocess.Popen([INKSTONE, *map(str, ["compress", TINY, "-o", path, *options, *resume])], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            try:
+                process.wait(random.uniform(0, duration) if kills < 4 else None)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+            error = process.communicate()[1].decode()
+            if process.returncode != -9:
+                self.assertEqual(process.returncode, 0, error)
+                self.assertEqual(path.read_bytes(), whole.read_bytes())
+                self.assertEqual(sorted(os.listdir(self.path)), ["calibration.txt", "out.gguf", "whole.gguf"])
+                path.unlink()
+            if kills == 4 and process.returncode == 0:
+                return
+        self.fail(f"{kills} kills in 20 runs")
+
+    def test_compress_meets_sizes_from_below(self):
+        options = [*self.calibration(), "--no-feedback", "--json"]
+        for size in [3_000_000, 4_700_000, 12_000_000]:
+            report = json.loads(self.ok("compress", TINY, "-o", self.path / "out.gguf", "--size", size, *options))
+            self.assertLessEqual((self.path / "out.gguf").stat().st_size, size)
+            self.assertGreaterEqual(report["file_bytes"], 0.995 * size)
+        refused = run("compress", TINY, "-o", self.path / "small.gguf", "--size", "2MB", *options)
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, r"a file of 2\.00 MB is too small: .* are the least that this model can have")
+        self.assertEqual(sorted(os.listdir(self.path)), ["calibration.txt", "out.gguf"])
+
+    def test_compress_keeps_the_metadata_of_a_gguf_file(self):
+        def fields(path):
+            return {name: field.contents() for name, field in gguf.GGUFReader(path).fields.items() if not name.startswith("GGUF.")}
+        source = fields(SMOLLM2)
+        self.assertIn("tokenizer.chat_template", source)
+        self.assertIn("general.license", source)
+        for options, changes in [(["--type", "Q8_0"], {"general.file_type": 7}),
+                                 (["--type", "Q5_0", *self.calibration(800)], {"general.file_type": 8})]:
+            self.ok("compress", SMOLLM2, "-o", self.path / "out.gguf", *options)
+            result = fields(self.path / "out.gguf")
+            ours = {key: result.pop(key) for key in list(result) if key.startswith("inkstone.")}
+            self.assertEqual(result, source | changes)
+            self.assertEqual("inkstone.calibration.text" in ours, len(options) > 2)
+
+    def test_compress_prunes_within_a_loss(self):
+        def prune(source, *options):
+            return run("compress", source, "-o", self.path / "out.gguf", "--type", "F16", *self.calibration(3000), *options)
+        refused = prune(TINY, "--prune", 4)
+        self.assertEqual(refused.returncode, 1)
+        self.assertRegex(refused.stderr, r"without \d layers? the perplexity grows by [\d.]+ %, above the limit of 10\.0 %.*remove fewer")
+        self.assertEqual(os.listdir(self.path), ["calibration.txt"])
+        self.assertIn("at most 5", prune(TINY, "--prune", 6, "--prune-loss", 100).stderr)
+        for source, layers in [(TINY, 6), (SMOLLM2, 30)]:
+            report = json.loads(prune(source, "--prune", "auto", "--prune-loss", 0.4, "--json").stdout)
+            facts = json.loads(self.ok("inspect", self.path / "out.gguf", "--json"))
+            self.assertEqual(facts["layers"], layers - len(report["pruned_layers"]))
+            self.assertLessEqual(report["prune_loss"], 0.4)
+        told = prune(SMOLLM2, "--prune", 2, "--prune-loss", 5)
+        self.assertRegex(told.stdout, r"2 layers removed: perplexity of the sample from [\d.]+ to [\d.]+ \(\+[\d.]+ %\) before rounding")
+        self.ok("run", self.path / "out.gguf", "--raw", "-p", "The", "-n", 4)
+
+    def test_a_source_that_cannot_be_read_is_named(self):
+        copy = self.path / "copy"
+        shutil.copytree(TINY, copy)
+        shard = copy / "model.safetensors"
+        whole = shard.read_bytes()
+
+        def refused(words):
+            for options in [["--type", "Q4_0"], ["--preset", "deep", *self.calibration()]]:
+                result = run("compress", copy, "-o", self.path / "out.gguf", *options)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(words, result.stderr)
+            self.assertEqual(sorted(os.listdir(self.path)), ["calibration.txt", "copy"])
+        shard.write_bytes(whole[:len(whole) // 2])
+        refused('copy/model.safetensors: tensor "model.')
+        shard.unlink()
+        shard.symlink_to("nowhere")
+        refused("copy: expected model.safetensors")
+        shard.unlink()
+        header = int.from_bytes(whole[:8], "little")
+        begin, end = json.loads(whole[8:8 + header])["model.layers.1.mlp.up_proj.weight"]["data_offsets"]
+        at = 8 + header + begin + (end - begin) // 2
+        shard.write_bytes(whole[:at] + b"\xc0\x7f" + whole[at + 2:])  # NaN in BF16
+        refused("tensor 'blk.1.ffn_up.weight': found nan at index")
 
     def test_synth_and_bench(self):
         self.ok("synth", "--shape", "qwen3-tiny", "--out", self.path / "synth")

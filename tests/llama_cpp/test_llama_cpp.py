@@ -21,7 +21,8 @@ TINY = ROOT / "tests/data/tiny-qwen3"
 PROMPT = "The configuration file is read when the server starts. To change the port,"
 MIXTURES = ["Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "Q6_K", "IQ4_NL", "IQ4_XS"]
 # Mean KL divergence, in nats, that different roundings of the activations may cause on the tiny model.
-KL_LIMIT = {"F16": 1e-8, "BF16": 1e-4}
+# llama.cpp multiplies F16 weights by activations rounded to F16 on CPUs without AMX: 2e-7.
+KL_LIMIT = {"F32": 1e-8, "F16": 1e-6, "BF16": 1e-4}
 KL_LIMIT_OTHER = 4e-3
 
 
@@ -42,15 +43,14 @@ def kl(p_logits, q_logits):
     return float((np.exp(p) * (p - q)).sum(axis=-1).mean())
 
 
-def our_greedy(model, tokens, count):
-    """Likeliest next tokens, and the lead of each over the second likeliest."""
-    out, leads = [], []
-    for _ in range(count):
-        row = np.array(json.loads(inkstone("logits", model, "--tokens", ",".join(map(str, tokens + out))))["logits"])
-        top = np.sort(row)[-2:]
-        out.append(int(row.argmax()))
-        leads.append(float(top[1] - top[0]))
-    return out, leads
+def our_choices(model, tokens, following):
+    """Likeliest token at each place of `following` after what stands before it, and the lead over the second likeliest.
+
+    Where all are those of `following`, that is the greedy text.
+    """
+    rows = our_logits(model, tokens + following[:-1])[len(tokens) - 1:]
+    top = np.sort(rows, axis=-1)[:, -2:]
+    return rows.argmax(axis=-1).tolist(), (top[:, 1] - top[:, 0]).tolist()
 
 
 def make_llama_with_many_queries(folder):
@@ -92,24 +92,39 @@ class LlamaCppTest(unittest.TestCase):
     def tearDownClass(cls):
         cls.folder.cleanup()
 
-    def compare(self, model, limit):
-        llama = Llama(model)
+    def compare(self, model, limit, prompt=PROMPT):
+        llama = Llama(model, threads=1)  # threads wait for each other in loops, which is slow on a busy machine
         try:
-            tokens = llama.tokenize(PROMPT)
-            self.assertEqual(tokens, json.loads(inkstone("tokenize", model, text=PROMPT))["tokens"])
+            tokens = llama.tokenize(prompt)
+            self.assertEqual(tokens, json.loads(inkstone("tokenize", model, text=prompt))["tokens"])
             divergence = kl(llama.logits(tokens), our_logits(model, tokens))
             print(f"{pathlib.Path(model).name}: mean KL from llama.cpp {divergence:.2e}")
             self.assertLess(divergence, limit)
+            self.check_greedy(llama, model, tokens, divergence)
         finally:
             llama.close()
 
     def test_our_files_load_there_and_agree(self):
-        for name in ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL",
-                     "IQ4_XS"]:
-            with self.subTest(name):
-                path = self.path / f"ours-{name}.gguf"
-                inkstone("compress", TINY, "-o", path, "--type", name)
-                self.compare(path, KL_LIMIT.get(name, KL_LIMIT_OTHER))
+        for name in ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", *MIXTURES]:
+            for option in [[], ["--pure"]] if name in ["Q2_K", "Q3_K_M", "IQ4_NL"] else [[]]:
+                with self.subTest(name, option=option):
+                    path = self.path / f"ours-{name}{''.join(option)}.gguf"
+                    inkstone("compress", TINY, "-o", path, "--type", name, *option)
+                    self.compare(path, KL_LIMIT.get(name, KL_LIMIT_OTHER))
+
+    def test_our_calibrated_files_load_there_and_agree(self):
+        """Presets, of which int8 needs no text, sizes at both ends, error feedback off, a layer removed."""
+        text = self.path / "text.txt"
+        text.write_text((ROOT / "README.md").read_text()[:1500])
+        calibrated = ["--calibration", text]
+        cases = [["--preset", "int8"], *([*options, *calibrated] for options in [
+            ["--preset", "int8"], ["--preset", "medium"], ["--preset", "deep"], ["--preset", "edge"], ["--bits", "9"], ["--type", "Q4_K_M"],
+            ["--type", "IQ4_XS", "--no-feedback"], ["--type", "Q8_0", "--prune", "1", "--prune-loss", "100"]])]
+        for number, options in enumerate(cases):
+            with self.subTest(options=options):
+                path = self.path / f"calibrated-{number}.gguf"
+                inkstone("compress", TINY, "-o", path, *options)
+                self.compare(path, KL_LIMIT_OTHER)
 
     def test_their_files_load_here_and_agree(self):
         for name in FILE_TYPES:
@@ -147,30 +162,22 @@ class LlamaCppTest(unittest.TestCase):
         a.close()
         b.close()
 
-    def test_greedy_text_is_the_same(self):
-        for name in ["F16", "Q8_0", "Q4_0"]:
-            with self.subTest(name):
-                path = self.path / f"greedy-{name}.gguf"
-                inkstone("compress", TINY, "-o", path, "--type", name)
-                self.check_greedy(path, PROMPT, 40)
-
-    def test_greedy_text_of_smollm2_is_the_same(self):
+    def test_smollm2_agrees(self):
         prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-        self.check_greedy(os.environ["SMOLLM2"], prompt, 16)
+        self.compare(os.environ["SMOLLM2"], KL_LIMIT_OTHER, prompt)
 
-    def check_greedy(self, model, prompt, count):
-        llama = Llama(model)
-        tokens = llama.tokenize(prompt)
+    def check_greedy(self, llama, model, tokens, divergence, count=16):
+        """The same greedy text, but where the two likeliest tokens are so close that the rounding of activations chooses.
+
+        Rounding that moves logits by e costs a divergence of half the variance of e, so the difference of two logits moves by 2 sqrt(divergence),
+        and hardly ever by three times that.
+        """
         theirs = llama.greedy(tokens, count)
-        llama.close()
-        ours, leads = our_greedy(model, tokens, count)
+        ours, leads = our_choices(model, tokens, theirs)
         first = next((i for i in range(count) if ours[i] != theirs[i]), None)
-        # Where the two likeliest tokens are as good as equal, rounding may choose either; nowhere else. llama.cpp's 8-bit activations
-        # move single logits of this Q4_0 file by up to 0.15, on average 0.11 for the logit of a row that moves most.
         if first is not None:
             print(f"{pathlib.Path(model).name}: differs at token {first}, where the lead is {leads[first]:.4f}")
-            self.assertLess(leads[first], 0.005 if "F16" in str(model) else 0.1)
-            self.assertGreaterEqual(first, 4)
+            self.assertLess(leads[first], 6 * divergence ** 0.5)
 
 
 if __name__ == "__main__":
