@@ -5,6 +5,7 @@
 #   tidy     clang-tidy over what the last TIDY_COMMITS commits (default 20) changed, or everything with TIDY_COMMITS=all
 #   web      the page: types, unit tests, build
 #   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
+#   soak     the release program through slow readers, disconnects, mixed loads, failing disks and kills, in short
 #   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan     the unit tests of the layers with threads under ThreadSanitizer
 #   fuzz     each fuzzer for FUZZ_SECONDS (default 20)
@@ -73,6 +74,13 @@ stage_e2e() {
   tests/end_to_end.sh
 }
 
+stage_soak() {
+  tools/build_web.sh
+  cmake --preset release >/dev/null
+  cmake --build --preset release --target inkstone -- --quiet
+  tests/soak/run.py --short --seconds 4
+}
+
 stage_fuzz() {
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz --target fuzzers -- --quiet
@@ -81,9 +89,9 @@ stage_fuzz() {
 
 tools/install_dependencies.sh test
 stages=("$@")
-[ $# -gt 0 ] || stages=(checks unit web e2e asan tsan fuzz tidy)
+[ $# -gt 0 ] || stages=(checks unit web e2e soak asan tsan fuzz tidy)
 for stage in "${stages[@]}"; do
-  declare -F "stage_$stage" >/dev/null || { echo "unknown stage '$stage'" >&2; sed -n '2,12p' "$0" >&2; exit 2; }
+  declare -F "stage_$stage" >/dev/null || { echo "unknown stage '$stage'" >&2; sed -n '2,13p' "$0" >&2; exit 2; }
   title "$stage"
   "stage_$stage"
 done

@@ -1,5 +1,6 @@
 // The program: parses the command line and runs one command.
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
   setenv("HWLOC_HIDE_ERRORS", "2", 0);
 
   inkstone::KeepAddressSpaceSmall();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit of file sizes (ulimit -f) fails a write; it does not end a server
 
   CLI::App app{"Inkstone compresses language models until they fit, and serves them on the computer you have.",
                "inkstone"};

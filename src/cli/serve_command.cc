@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -36,6 +37,7 @@ void LogMemoryLevel(spdlog::logger& logger, MemoryLevel before, const MemoryStat
 }
 
 Status Run(const ServeOptions& o) {
+  std::signal(SIGPIPE, SIG_IGN);  // whoever reads the log may go away
   INK_ASSIGN_OR_RETURN(SessionOptions session_options, ToSessionOptions(o));
   session_options.max_sequences = o.sequences;
   session_options.max_queue = o.queue;
@@ -64,6 +66,9 @@ Status Run(const ServeOptions& o) {
   options.handle_signals = true;
   INK_ASSIGN_OR_RETURN(const auto server, Server::Create(*session, options));
 
+  if (const std::string trouble = session->engine().stats().store.trouble; !trouble.empty()) {
+    options.logger->warn("--cache-folder: nothing will be written: {}", trouble);
+  }
   const SessionInfo& info = session->info();
   std::fprintf(stderr, "%s (%s, %s) on %s with %d threads%s\n%s", info.model_name.c_str(), info.architecture.c_str(),
                info.quantization.c_str(), info.backend.c_str(), info.threads, info.pinned ? ", pinned" : "",

@@ -61,15 +61,17 @@ TEST(ServeOptions, AnOptionBeatsTheProfileWhereverItStands) {
   EXPECT_EQ(Parse("--kv-type f16 model.gguf --profile multi").settings(), one);
 }
 
-TEST(ServeOptions, ReadsContextsThatAreWords) {
+TEST(ServeOptions, ReadsContextsThatAreWordsAndNumbers) {
   EXPECT_EQ(Parse("m --context max").context, kLongestContext);
   EXPECT_EQ(Parse("m --profile longdoc --context auto").context, 0);
   EXPECT_EQ(Parse("m --context 2048").context, 2048);
+  EXPECT_EQ(Parse("m --connections 1000").connections, 1000);
 }
 
 TEST(ServeOptions, RefuseWhatMakesNoSense) {
-  for (const char* words : {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many",
-                            "m --context-policy rounds=0", "m --sequences 0", "--print-profile huge"}) {
+  for (const char* words :
+       {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many", "m --context-policy rounds=0",
+        "m --sequences 0", "m --connections 0", "--print-profile huge"}) {
     EXPECT_THROW(Parse(words), CLI::ParseError) << words;
   }
 }

@@ -113,6 +113,14 @@ void PageStore::Scan() {
             [](const Found& a, const Found& b) { return a.stored.generation < b.stored.generation; });
   for (const Found& f : found) Insert(f.stored, f.place, f.stored.generation);
   if (!found.empty()) time_ = found.back().stored.generation;
+  for (auto& [key, entry] : entries_) entry.children = 0;
+  for (const auto& [key, entry] : entries_) {
+    if (const auto parent = entries_.find(entry.parent); parent != entries_.end()) {
+      ++parent->second.children;
+    } else if (entry.parent != root_) {
+      lost_.insert(entry.parent);
+    }
+  }
 }
 
 void PageStore::Insert(const StoredPage& stored, Place place, uint64_t used) {
@@ -121,7 +129,11 @@ void PageStore::Insert(const StoredPage& stored, Place place, uint64_t used) {
     free_.push_back(place);
     return;
   }
-  // Pages are written after those that they follow, so there are no children yet.
+  // Pages are written after those that they follow, except for what was lost in between.
+  if (lost_.erase(stored.key) > 0) {
+    entry->second.children = static_cast<int>(
+        std::count_if(entries_.begin(), entries_.end(), [&](const auto& e) { return e.second.parent == stored.key; }));
+  }
   if (const auto parent = entries_.find(stored.parent); parent != entries_.end()) ++parent->second.children;
   stats_.pages = static_cast<int64_t>(entries_.size());
 }
@@ -130,6 +142,8 @@ void PageStore::Erase(const PageKey& key) {
   const auto entry = entries_.find(key);
   if (entry == entries_.end()) return;
   if (const auto parent = entries_.find(entry->second.parent); parent != entries_.end()) --parent->second.children;
+  lost_.erase(entry->second.parent);  // perhaps nothing follows it any more
+  if (entry->second.children > 0) lost_.insert(key);
   free_.push_back(entry->second.place);
   entries_.erase(entry);
   stats_.pages = static_cast<int64_t>(entries_.size());
@@ -152,6 +166,11 @@ PageStore::~PageStore() {
 bool PageStore::Contains(const PageKey& key) const {
   const std::lock_guard lock(mutex_);
   return entries_.contains(key) || pending_.contains(key);
+}
+
+bool PageStore::Lost(const PageKey& key) const {
+  const std::lock_guard lock(mutex_);
+  return lost_.contains(key);
 }
 
 std::optional<StoredPage> PageStore::Read(const PageKey& key, std::span<std::byte> page) {
@@ -200,7 +219,7 @@ void PageStore::Flush() {
   idle_.wait(lock, [this] { return jobs_.empty() && !writing_; });
 }
 
-std::optional<PageStore::Place> PageStore::TakeBlock() {
+std::optional<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
   if (free_.empty() && static_cast<int>(slabs_.size()) < max_slabs_) {
     const int index = static_cast<int>(slabs_.size());
     if (const Status status = AddSlab(index); status.ok()) {
@@ -215,7 +234,7 @@ std::optional<PageStore::Place> PageStore::TakeBlock() {
   if (free_.empty()) {
     auto victim = entries_.end();
     for (auto e = entries_.begin(); e != entries_.end(); ++e) {
-      if (e->second.children > 0) continue;
+      if (e->second.children > 0 || e->first == parent) continue;
       if (victim == entries_.end() || e->second.used < victim->second.used) victim = e;
     }
     if (victim == entries_.end()) return std::nullopt;
@@ -233,7 +252,7 @@ void PageStore::WriteOne(const Job& job) {
   SlabFile* slab = nullptr;
   {
     const std::lock_guard lock(mutex_);
-    place = TakeBlock();
+    place = TakeBlock(job.stored.parent);
     if (place) slab = &slabs_[static_cast<size_t>(place->slab)];
   }
   const Status status = place ? slab->Write(place->block, job.stored, job.page)

@@ -53,6 +53,8 @@ class PageStore {
 
   const PageKey& root() const { return root_; }
   bool Contains(const PageKey& key) const;
+  // Whether pages are here that follow this one, which is not: it is worth writing again, whatever else says.
+  bool Lost(const PageKey& key) const;
   // The page to `page`, if it is there and whole.
   std::optional<StoredPage> Read(const PageKey& key, std::span<std::byte> page);
   // Takes a copy of the page, to be written when there is time; the generation is set here.
@@ -84,8 +86,8 @@ class PageStore {
   std::string SlabPath(int index) const;
   void Insert(const StoredPage& stored, Place place, uint64_t used);
   void Erase(const PageKey& key);
-  // A free block: a new one, or that of the page that is missed least.
-  std::optional<Place> TakeBlock();
+  // A free block for a page that follows `parent`: a new one, or that of the page that is missed least.
+  std::optional<Place> TakeBlock(const PageKey& parent);
   void WriterLoop();
   void WriteOne(const Job& job);
 
@@ -101,6 +103,7 @@ class PageStore {
   std::vector<SlabFile> slabs_;
   std::vector<Place> free_;
   std::map<PageKey, Entry> entries_;
+  std::set<PageKey> lost_;     // not here, and something here follows them
   std::set<PageKey> pending_;  // handed over and not written yet
   std::deque<Job> jobs_;
   bool writing_ = false;

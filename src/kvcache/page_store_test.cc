@@ -207,6 +207,69 @@ TEST_F(PageStoreTest, KilledWhileWritingItLosesPagesButShowsNoWrongOne) {
   }
 }
 
+// What a process leaves that is killed between taking disk space and writing the head: without care, no later one
+// would ever write again.
+TEST_F(PageStoreTest, AFileThatWasBegunIsFinished) {
+  { WriteChain(*MakeStore(Options()), 1, 0); }
+  const fs::path slab = Slabs().at(0);
+  const uintmax_t size = fs::file_size(slab);
+  for (const uintmax_t begun : {size, size / 2, uintmax_t{0}}) {
+    { std::ofstream(slab, std::ios::trunc).flush(); }
+    fs::resize_file(slab, begun);
+    const std::vector<PageKey> keys = WriteChain(*MakeStore(Options()), 3, 0);
+    EXPECT_EQ(Found(*MakeStore(Options()), keys), 3) << begun;
+    EXPECT_EQ(fs::file_size(slab), size);
+  }
+}
+
+TEST_F(PageStoreTest, FilesTakeTheSizeTheyShouldHave) {
+  const std::vector<PageKey> keys = WriteChain(*MakeStore(Options()), 12, 0);
+  const fs::path slab = Slabs().at(0);
+  fs::resize_file(slab, fs::file_size(slab) / 2);  // cut short by somebody
+  EXPECT_EQ(Found(*MakeStore(Options()), keys), 12) << "the first blocks are there";
+  for (const uint64_t cap : {200'000u, 5'000'000u}) {  // another cap: what fits stays
+    const auto store = MakeStore(Options(cap));
+    const int found = Found(*store, keys);
+    EXPECT_GT(found, 3);
+    EXPECT_LE(fs::file_size(slab), cap);
+    const std::vector<PageKey> more = WriteChain(*store, 2, 500);
+    EXPECT_EQ(Found(*store, more), 2);
+  }
+}
+
+TEST_F(PageStoreTest, APageLostInTheMiddleIsWantedBack) {
+  const std::vector<PageKey> keys = WriteChain(*MakeStore(Options()), 5, 0);
+  const auto damage = [&](int block) {
+    std::fstream file(Slabs().at(0), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(4096 + block * 24'576 + 40);
+    file.write("damage!!", 8);
+  };
+  const auto check = [&](PageStore& store, size_t lost) {
+    for (size_t i = 0; i < keys.size(); ++i) EXPECT_EQ(store.Lost(keys[i]), i == lost) << i;
+    const StoredPage again = Stored(keys[lost - 1], static_cast<int32_t>(lost));
+    ASSERT_EQ(again.key, keys[lost]);
+    store.Write(again, PageOf(again.key));
+    store.Flush();
+    EXPECT_FALSE(store.Lost(keys[lost]));
+    EXPECT_EQ(Found(store, keys), 5);
+  };
+  damage(2);
+  const auto store = MakeStore(Options());  // which sees it at the start
+  check(*store, 2);
+  damage(1);
+  EXPECT_EQ(Found(*store, keys), 4);  // which sees it now
+  EXPECT_EQ(store->stats().damaged, 1);
+  check(*store, 1);
+}
+
+// A full store of pages that were read: new ones find room beside each other.
+TEST_F(PageStoreTest, ANewPageDoesNotPushOutTheOneItFollows) {
+  const auto store = MakeStore(Options(200'000));
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(Found(*store, WriteChain(*store, 1, 1000 + 10 * i)), 1);
+  const std::vector<PageKey> chain = WriteChain(*store, 4, 0);
+  EXPECT_EQ(Found(*store, chain), 4);
+}
+
 TEST_F(PageStoreTest, TroubleWithTheFolderIsToldNotSuffered) {
   const auto file = fs::temp_directory_path() / ("inkstone_not_a_folder_" + std::to_string(getpid()));
   std::ofstream(file) << "x";
@@ -266,6 +329,23 @@ TEST_F(PageStoreTest, ThePrefixCacheFindsPagesAgain) {
     }
     store->Flush();
     EXPECT_EQ(cache.Evict(1000), 160);
+    if (run == 1) {  // a page too short and too new to be worth writing, but others follow it
+      std::fstream file(Slabs().at(0), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(4096 + 3 * 4096 + 40);
+      file.write("damage!!", 8);
+      file.close();
+      while (cache.Load({tokens, phases, false})) {
+      }
+      PageTable table(&*pool);
+      const size_t found = cache.Acquire({tokens, phases, false}, &table).size();
+      EXPECT_EQ(found, 12u);
+      ASSERT_TRUE(table.Reserve(640).ok());
+      fill(&table, found);
+      cache.Insert(tokens, phases, true, &table);
+      store->Flush();
+      table.Clear();
+      cache.Evict(1000);
+    }
     EXPECT_EQ(cache.Find({tokens, phases, false}).tokens, 0);
     while (cache.Load({tokens, phases, false})) {
     }

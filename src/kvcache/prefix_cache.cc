@@ -111,7 +111,8 @@ bool PrefixCache::Load(const PrefixQuery& query) {
 
 void PrefixCache::Store(Node* node) {
   const bool full = node->tokens.size() == static_cast<size_t>(pool_.layout().page_tokens);
-  if (store_ == nullptr || !full || (node->uses < kUsesToStore && node->depth < kTokensToStore)) return;
+  if (store_ == nullptr || !full) return;
+  if (node->uses < kUsesToStore && node->depth < kTokensToStore && !store_->Lost(node->key)) return;
   WritePath(node, node->depth);
 }
 

@@ -88,21 +88,34 @@ StoredPage Describe(const BlockHeader& header) {
   return stored;
 }
 
-// A new file gets its head and its disk space; one that is there must have both.
+// What a file may be: none yet (new, or begun by a process that was killed before the head was there), ours, or
+// another's.
+enum class FileKind { kNew, kOurs, kForeign };
+
+FileKind KindOf(int fd, const struct stat& facts, const FileHead& head) {
+  if (!S_ISREG(facts.st_mode)) return FileKind::kForeign;
+  FileHead found{};
+  if (facts.st_size == 0) return FileKind::kNew;
+  if (!ReadAll(fd, &found, sizeof found, 0)) return FileKind::kForeign;
+  if (std::memcmp(&found, &head, sizeof head) == 0) return FileKind::kOurs;
+  const FileHead zeros{};
+  return std::memcmp(&found, &zeros, sizeof zeros) == 0 ? FileKind::kNew : FileKind::kForeign;
+}
+
+// A new file gets its disk space and then its head; one of another size, cut short or made under another cap, gets the
+// size it should have. Blocks tell by themselves whether they are whole.
 Status Prepare(const std::string& path, int fd, const FileHead& head, uint64_t bytes, bool writable) {
   struct stat facts {};
   if (fstat(fd, &facts) != 0) return Failed(path, "reading its size");
-  if (!S_ISREG(facts.st_mode)) return InvalidArgument(path + ": expected a regular file");
-  if (facts.st_size == 0 && writable) {
-    if ((errno = posix_fallocate(fd, 0, static_cast<off_t>(bytes))) != 0) return Failed(path, "taking disk space");
-    return WriteAll(path, fd, &head, sizeof head, 0);
-  }
-  FileHead found{};
-  if (static_cast<uint64_t>(facts.st_size) != bytes || !ReadAll(fd, &found, sizeof found, 0) ||
-      std::memcmp(&found, &head, sizeof head) != 0) {
+  const FileKind kind = KindOf(fd, facts, head);
+  const auto size = static_cast<uint64_t>(facts.st_size);
+  if (kind == FileKind::kOurs && size == bytes) return Status::Ok();
+  if (kind == FileKind::kForeign || !writable) {
     return InvalidArgument(path + ": expected a slab of this model's pages, found another file");
   }
-  return Status::Ok();
+  if (size > bytes && ftruncate(fd, static_cast<off_t>(bytes)) != 0) return Failed(path, "making it smaller");
+  if ((errno = posix_fallocate(fd, 0, static_cast<off_t>(bytes))) != 0) return Failed(path, "taking disk space");
+  return kind == FileKind::kNew ? WriteAll(path, fd, &head, sizeof head, 0) : Status::Ok();
 }
 
 }  // namespace

@@ -1,5 +1,9 @@
 #include "server/connection.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 #include <boost/asio/as_tuple.hpp>
@@ -31,6 +35,8 @@ constexpr size_t kReadAhead = 16 << 10;  // bytes of further requests taken whil
 constexpr size_t kOwnBytes = 16 << 10;   // the connection and its coroutine
 // While a body of JSON is parsed, rendered and tokenized it is there several times over.
 constexpr size_t kBodyCopies = 8;
+// Bytes that the kernel keeps for a client that does not take them. Without this it is megabytes, which count as ours.
+constexpr int kKernelUnsent = 32 << 10;
 using Parser = http::request_parser<http::string_body>;
 
 std::string LowerCase(std::string_view text) {
@@ -69,6 +75,7 @@ Connection::Connection(asio::ip::tcp::socket socket, ConnectionOwner& owner)
   const auto peer = socket_.remote_endpoint(error);
   if (!error) address_ = peer.address().to_string();
   socket_.set_option(asio::ip::tcp::no_delay(true), error);
+  setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kKernelUnsent, sizeof kKernelUnsent);
 }
 
 Connection::~Connection() = default;
@@ -107,6 +114,16 @@ void Connection::EndIfReading() {
   if (reading_) Abort();
 }
 
+std::optional<std::chrono::steady_clock::time_point> Connection::reading_since() const {
+  return reading_ && !gone_ ? std::optional(reading_since_) : std::nullopt;
+}
+
+void Connection::Reset() {
+  error_code ignored;
+  socket_.set_option(asio::socket_base::linger(true, 0), ignored);
+  ClientGone();
+}
+
 void Connection::ClientGone() {
   gone_ = true;
   if (exchange_) exchange_->Abort();
@@ -138,6 +155,7 @@ asio::awaitable<void> Connection::Serve() {
   while (!gone_) {
     HttpRequest request;
     reading_ = true;
+    reading_since_ = std::chrono::steady_clock::now();
     const ReadOutcome outcome = co_await Read(&request, first);
     reading_ = false;
     first = false;
@@ -247,7 +265,7 @@ asio::awaitable<bool> Connection::Answer(const HttpRequest& request) {
 
 asio::awaitable<bool> Connection::Pump(ConnectionExchange& exchange) {
   while (true) {
-    if (exchange.overflowed()) ClientGone();
+    if (exchange.overflowed()) Reset();
     if (gone_) {
       exchange.Abort();
       co_return false;
@@ -256,7 +274,7 @@ asio::awaitable<bool> Connection::Pump(ConnectionExchange& exchange) {
       const std::string bytes = exchange.TakeOutput();
       const bool written = co_await WriteAll(bytes);
       exchange.OnWritten();
-      if (!written) ClientGone();
+      if (!written) Reset();
       continue;
     }
     if (exchange.finished()) co_return true;

@@ -57,6 +57,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Abort();
   // Ends a connection that waits for a request or reads one.
   void EndIfReading();
+  // Since when it has done that; nothing while it answers.
+  std::optional<std::chrono::steady_clock::time_point> reading_since() const;
 
  private:
   friend class ConnectionExchange;
@@ -82,6 +84,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void ClearDeadline();
   void Wake() { wake_.cancel(); }
   void ClientGone();
+  // ClientGone for one that does not take its answer: what the kernel still holds for it goes too.
+  void Reset();
 
   boost::asio::ip::tcp::socket socket_;
   ConnectionOwner& owner_;
@@ -95,6 +99,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::cancellation_signal stop_watch_;
   bool watching_ = false;
   bool reading_ = false;
+  std::chrono::steady_clock::time_point reading_since_;
   bool in_answer_ = false;
   bool gone_ = false;
   int error_status_ = 0;

@@ -97,13 +97,18 @@ void ConnectionExchange::StartStream(HttpResponse head) {
 
 void ConnectionExchange::Write(std::string_view bytes) {
   if (!Usable() || !streaming_ || bytes.empty()) return;
+  if (output_.size() > options_.output_limit) {
+    overflowed_ = true;
+    Abort();
+    return Wake();
+  }
   body_bytes_ += bytes.size();
   if (options_.http_1_0) {
     output_.append(bytes);
   } else {
     output_.append(Hex(bytes.size())).append("\r\n").append(bytes).append("\r\n");
   }
-  if (output_.size() > options_.output_limit || !Hold()) {
+  if (!Hold()) {
     overflowed_ = true;
     Abort();
   }

@@ -30,7 +30,7 @@ class ConnectionExchange final : public Exchange {
     bool http_1_0 = false;
     bool head_only = false;
     bool keep_alive = true;
-    size_t output_limit = 1 << 20;  // unsent bytes of a stream
+    size_t output_limit = 256 << 10;  // bytes of a stream that wait; one event may be larger
   };
   ConnectionExchange(Connection& connection, Options options, std::shared_ptr<BufferBudget> buffers)
       : connection_(&connection), options_(options), share_(std::move(buffers)) {}

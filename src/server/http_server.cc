@@ -128,11 +128,25 @@ class HttpServer final : public Server, public ConnectionOwner {
       service_.metrics.SetConnections(static_cast<int>(connections_.size()));
     };
     service_.metrics.SetConnections(open + 1);
-    if (open >= limits().connections) {
+    if (open >= limits().connections && !MakeRoom()) {
       connection->Refuse(on_end);
     } else {
       connection->Start(on_end);
     }
+  }
+
+  // Ends the connection that has waited longest for a request: nobody who sends theirs has to wait for those who don't.
+  bool MakeRoom() {
+    std::shared_ptr<Connection> longest;
+    auto since = std::chrono::steady_clock::now() - limits().yield_after;
+    for (const auto& connection : connections_) {
+      const auto reading = connection->reading_since();
+      if (!reading || *reading > since) continue;
+      since = *reading;
+      longest = connection;
+    }
+    if (longest) longest->EndIfReading();
+    return longest != nullptr;
   }
 
   void WaitForSignal() {

@@ -139,6 +139,31 @@ TEST(Http, LimitsConnections) {
   EXPECT_TRUE(refused.Has("Retry-After"));
 }
 
+TEST(Http, ConnectionsThatAskNothingMakeRoom) {
+  HttpLimits limits;
+  limits.connections = 3;
+  limits.yield_after = milliseconds(50);
+  RunningServer server(Slowly(1000, milliseconds(20)), limits);
+  server.Start();
+  TestClient busy(server.port());
+  busy.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  ASSERT_TRUE(busy.ReadUntil("word"));
+  TestClient half(server.port());
+  half.Send("GET /health HT");
+  std::this_thread::sleep_for(milliseconds(80));
+  TestClient young(server.port());  // has just come, and stays
+  young.Send("GET /health");
+  std::this_thread::sleep_for(milliseconds(10));
+  EXPECT_EQ(server.Ask("GET", "/health").status, 200);
+  EXPECT_TRUE(half.WaitClosed());
+  TestClient third(server.port());
+  third.Send("GET");
+  EXPECT_EQ(server.Ask("GET", "/health").status, 503) << "nobody has waited long enough to make room";
+  young.Send(" HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  EXPECT_EQ(young.Receive().status, 200);
+  EXPECT_TRUE(busy.ReadUntil("word"));
+}
+
 TEST(Http, ADisconnectCancelsTheGeneration) {
   RunningServer server(Slowly(1000, milliseconds(10)));
   server.Start();
@@ -173,6 +198,61 @@ TEST(Http, DropsClientsThatDoNotRead) {
   TestClient client(server.port(), 4096);
   client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
   EXPECT_TRUE(server.session.engine().WaitCancelled(1, milliseconds(10'000)));
+}
+
+// What the server holds for a client that does not read is bounded, in the kernel too, and time is as well.
+TEST(Http, DropsClientsThatReadNothingForLong) {
+  HttpLimits limits;
+  limits.output_bytes = 64 << 20;
+  limits.write_timeout = milliseconds(150);
+  RunningServer server(
+      [](const GenerationRequest&, const std::string&) {
+        Script script;
+        script.pieces.assign(20, std::string(16 << 10, 'x'));
+        return script;
+      },
+      limits);
+  server.Start();
+  TestClient client(server.port(), 4096);
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  const auto begin = std::chrono::steady_clock::now();
+  while (server.Ask("GET", "/metrics").body.find("inkstone_http_connections 1\n") == std::string::npos) {
+    ASSERT_LT(std::chrono::steady_clock::now() - begin, milliseconds(4000)) << "the kernel took all of 320 KiB";
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  EXPECT_TRUE(client.WaitClosed());
+  EXPECT_EQ(client.data().find("[DONE]"), std::string::npos);
+  EXPECT_LT(client.data().size(), size_t{200} << 10);
+}
+
+TEST(Http, KeepsUpToALimitForSlowReaders) {
+  HttpLimits limits;
+  limits.output_bytes = 1 << 20;
+  RunningServer server(
+      [](const GenerationRequest&, const std::string&) {
+        Script script;
+        script.pieces.assign(20, std::string(16 << 10, 'x'));
+        return script;
+      },
+      limits);
+  server.Start();
+  TestClient client(server.port(), 4096);
+  client.Send(RunningServer::Request("POST", "/v1/chat/completions", ChatBody("a", kStream)));
+  while (!server.session.engine().Idle() || server.session.engine().requests().empty()) {
+    std::this_thread::sleep_for(milliseconds(5));  // generated to its end, whatever the reader does
+  }
+  EXPECT_TRUE(client.Receive().body.ends_with("data: [DONE]\n\n"));
+  EXPECT_EQ(server.session.engine().stats().cancelled, 0);
+}
+
+// As when a long prompt is echoed.
+TEST(Http, OneEventMayBeLargerThanTheLimit) {
+  HttpLimits limits;
+  limits.output_bytes = 1 << 10;
+  RunningServer server(Says({std::string(64 << 10, 'x'), "end"}, milliseconds(100)), limits);
+  server.Start();
+  const auto response = server.Ask("POST", "/v1/chat/completions", ChatBody("a", kStream));
+  EXPECT_TRUE(response.body.ends_with("data: [DONE]\n\n"));
 }
 
 TEST(Http, PingsWhileThePromptIsProcessed) {

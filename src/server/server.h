@@ -22,7 +22,7 @@ namespace inkstone {
 struct HttpLimits {
   size_t body_bytes = 4 << 20;       // larger bodies get 413
   uint32_t header_bytes = 64 << 10;  // larger heads get 431
-  size_t output_bytes = 1 << 20;     // unsent bytes of one answer before a slow reader is dropped
+  size_t output_bytes = 256 << 10;   // unsent bytes of one stream before a slow reader is dropped
   size_t buffer_bytes = 64 << 20;    // of all connections: bodies and their parsing, unsent answers
   int connections = 256;             // one more gets 503
 
@@ -31,6 +31,7 @@ struct HttpLimits {
   std::chrono::milliseconds header_timeout{30'000};  // for the whole head, from its first byte
   std::chrono::milliseconds body_timeout{60'000};    // for the whole body
   std::chrono::milliseconds idle_timeout{75'000};    // between requests of one connection
+  std::chrono::milliseconds yield_after{2'000};      // waiting for a request: makes room for a new connection
   std::chrono::milliseconds write_timeout{30'000};   // without any byte taken by the client
   std::chrono::milliseconds ping_interval{5'000};    // comments in a stream that has nothing to say
   std::chrono::milliseconds drain_grace{30'000};     // how long Stop() lets answers go on

@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 import unittest
+import urllib.request
 import xml.etree.ElementTree
 
 import gguf
@@ -379,6 +380,19 @@ class CliTest(unittest.TestCase):
         self.assertEqual(refused.returncode, 1)
         self.assertIn("all 2 requests failed, the first with: connect", refused.stderr)
         self.assertIn("2 failed", refused.stdout)
+
+    def test_whoever_reads_the_log_may_go_away(self):
+        with subprocess.Popen([INKSTONE, "serve", TINY, "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+            try:
+                url = server.stdout.readline().split()[-1]
+                server.stderr.close()
+                for _ in range(3):  # each a line of the log
+                    with urllib.request.urlopen(url + "health", timeout=30) as answer:
+                        self.assertEqual(answer.status, 200)
+                server.terminate()
+                self.assertEqual(server.wait(30), 0)
+            finally:
+                server.kill()
 
     def test_load_on_a_server(self):
         plot = self.path / "load.svg"
