@@ -198,6 +198,9 @@ TEST(Chat, EstimatesWhenToTryAgain) {
   RunningServer server(Says({"a"}));  // 0.75 seconds of the engine's time each
   server.Start();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).status, 200);
+  // The last one leaves the engine a moment after its answer.
+  for (int i = 0; i < 5000 && !server.session.engine().Idle(); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   server.session.engine().capacity = 0;
   server.session.engine().waiting = 40;
   EXPECT_TRUE(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).Has("Retry-After: 30\r\n"));
