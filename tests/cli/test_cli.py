@@ -258,7 +258,7 @@ class CliTest(unittest.TestCase):
             resume = ["--resume"] if (self.path / "out.gguf.part.calibration").exists() else []
             process = subprocess.Popen([INKSTONE, *map(str, ["compress", TINY, "-o", path, *options, *resume])], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             try:
-                process.wait(random.uniform(0, duration) if kills < 4 else None)
+                process.wait(random.uniform(0, duration) if kills < 3 else None)
             except subprocess.TimeoutExpired:
                 process.kill()
                 kills += 1
@@ -268,7 +268,7 @@ class CliTest(unittest.TestCase):
                 self.assertEqual(path.read_bytes(), whole.read_bytes())
                 self.assertEqual(sorted(os.listdir(self.path)), ["calibration.txt", "out.gguf", "whole.gguf"])
                 path.unlink()
-            if kills == 4 and process.returncode == 0:
+            if kills == 3 and process.returncode == 0:
                 return
         self.fail(f"{kills} kills in 20 runs")
 
@@ -290,7 +290,7 @@ class CliTest(unittest.TestCase):
         self.assertIn("tokenizer.chat_template", source)
         self.assertIn("general.license", source)
         for options, changes in [(["--type", "Q8_0"], {"general.file_type": 7}),
-                                 (["--type", "Q5_0", *self.calibration(800)], {"general.file_type": 8})]:
+                                 (["--type", "F16", *self.calibration()], {"general.file_type": 1})]:
             self.ok("compress", SMOLLM2, "-o", self.path / "out.gguf", *options)
             result = fields(self.path / "out.gguf")
             ours = {key: result.pop(key) for key in list(result) if key.startswith("inkstone.")}
@@ -299,17 +299,15 @@ class CliTest(unittest.TestCase):
 
     def test_compress_prunes_within_a_loss(self):
         def prune(source, *options):
-            return run("compress", source, "-o", self.path / "out.gguf", "--type", "F16", *self.calibration(3000), *options)
+            return run("compress", source, "-o", self.path / "out.gguf", "--type", "F16", *self.calibration(1500), *options)
         refused = prune(TINY, "--prune", 4)
         self.assertEqual(refused.returncode, 1)
         self.assertRegex(refused.stderr, r"without \d layers? the perplexity grows by [\d.]+ %, above the limit of 10\.0 %.*remove fewer")
         self.assertEqual(os.listdir(self.path), ["calibration.txt"])
         self.assertIn("at most 5", prune(TINY, "--prune", 6, "--prune-loss", 100).stderr)
-        for source, layers in [(TINY, 6), (SMOLLM2, 30)]:
-            report = json.loads(prune(source, "--prune", "auto", "--prune-loss", 0.4, "--json").stdout)
-            facts = json.loads(self.ok("inspect", self.path / "out.gguf", "--json"))
-            self.assertEqual(facts["layers"], layers - len(report["pruned_layers"]))
-            self.assertLessEqual(report["prune_loss"], 0.4)
+        report = json.loads(prune(TINY, "--prune", "auto", "--prune-loss", 0.4, "--json").stdout)
+        self.assertEqual(json.loads(self.ok("inspect", self.path / "out.gguf", "--json"))["layers"], 6 - len(report["pruned_layers"]))
+        self.assertLessEqual(report["prune_loss"], 0.4)
         told = prune(SMOLLM2, "--prune", 2, "--prune-loss", 5)
         self.assertRegex(told.stdout, r"2 layers removed: perplexity of the sample from [\d.]+ to [\d.]+ \(\+[\d.]+ %\) before rounding")
         self.ok("run", self.path / "out.gguf", "--raw", "-p", "The", "-n", 4)
