@@ -21,15 +21,17 @@ namespace inkstone {
 namespace {
 
 struct InspectOptions : CommonOptions {
-  int64_t context = 8192;
+  int64_t context = 0;  // 0: what serving takes where memory is ample
   bool tensors = false;
   std::optional<KvTypes> kv_types = {};
 };
 
 void Declare(CLI::App* command, InspectOptions* o) {
   AddCommonOptions(command, o);
-  command->add_option("--context", o->context, "Tokens to compute the memory for")
-      ->capture_default_str()
+  command
+      ->add_option("--context", o->context,
+                   "Tokens to compute the memory for; default: 8192, or what the model was trained for")
+
       ->check(CLI::Range(1, 1 << 24));
   AddKvTypeOption(command, &o->kv_types, kDefaultKv);
   command->add_flag("--tensors", o->tensors, "List every tensor");
@@ -195,10 +197,12 @@ void PrintText(const Inspected& inspected, const InspectOptions& o) {
   }
 }
 
-Status Run(const InspectOptions& o) {
+Status Run(const InspectOptions& given) {
+  InspectOptions o = given;
   INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
   INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
   INK_ASSIGN_OR_RETURN(const ModelConfig config, Model::ReadConfig(checkpoint));
+  if (o.context == 0) o.context = std::min<int64_t>(8192, config.context);
   INK_RETURN_IF_ERROR(config.KvLayoutFor(o.kv_types.value_or(config.DefaultKvTypes())).status());
   INK_ASSIGN_OR_RETURN(const SensitivityTable sensitivity, ReadSensitivity(checkpoint.metadata()));
   INK_ASSIGN_OR_RETURN(const MemoryPlan memory, PlanOf(checkpoint, config, o));

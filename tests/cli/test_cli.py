@@ -351,7 +351,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(facts["kv_bytes"], 4096 * per_token * (36 + 18) // 32)
         self.assertEqual(facts["kv_bytes_f16"], 4096 * per_token * 4)
         self.assertEqual(facts["kv_bytes_q4_0"], 4096 * per_token * 36 // 32)
-        self.assertIn("(Q8_0/Q4_0)", self.ok("inspect", TINY, "--kv-type", "q8_0/q4_0"))
+        self.assertIn("tokens in Q8_0/Q4_0 ", self.ok("inspect", TINY, "--kv-type", "q8_0/q4_0"))
 
     def test_threads_keep_to_the_affinity_mask_and_are_pinned_when_they_take_it_all(self):
         def bench(*options, cpus=os.sched_getaffinity(0)):
