@@ -31,7 +31,6 @@ void Declare(CLI::App* command, InspectOptions* o) {
   command
       ->add_option("--context", o->context,
                    "Tokens to compute the memory for; default: 8192, or what the model was trained for")
-
       ->check(CLI::Range(1, 1 << 24));
   AddKvTypeOption(command, &o->kv_types, kDefaultKv);
   command->add_flag("--tensors", o->tensors, "List every tensor");
