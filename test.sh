@@ -8,7 +8,7 @@
 #   soak     the release program through slow readers, disconnects, mixed loads, failing disks and kills, in short
 #   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan     the unit tests of the layers with threads under ThreadSanitizer
-#   fuzz     each fuzzer for FUZZ_SECONDS (default 20)
+#   fuzz     each fuzzer for FUZZ_SECONDS (default 10)
 # Without arguments: all of them.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -84,7 +84,7 @@ stage_soak() {
 stage_fuzz() {
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz --target fuzzers -- --quiet
-  fuzz/run_all.sh "${FUZZ_SECONDS:-20}"
+  fuzz/run_all.sh "${FUZZ_SECONDS:-10}"
 }
 
 tools/install_dependencies.sh test
