@@ -172,7 +172,7 @@ bool Scheduler::TakePages(Sequence* s) {
   std::vector<Phase> phases;
   if (options_.prefix != PrefixReuse::kOff) phases = cache_.Acquire(QueryOf(*s), &s->pages);
   s->computed = static_cast<int64_t>(phases.size());
-  if (!room_.Reserve(s)) {
+  if (!Reserve(s)) {
     s->pages.Clear();
     s->computed = 0;
     return false;
@@ -188,10 +188,15 @@ bool Scheduler::TakePages(Sequence* s) {
   return true;
 }
 
+bool Scheduler::Reserve(Sequence* s) {
+  AllowAlone(*s);
+  return room_.Reserve(s);
+}
+
 // Room for every token that is known now, the newest included.
 void Scheduler::ReservePages() {
   for (size_t i = 0; i < running_.size(); ++i) {
-    while (i < running_.size() && !room_.Reserve(running_[i].get())) Preempt();
+    while (i < running_.size() && !Reserve(running_[i].get())) Preempt();
   }
 }
 

@@ -81,6 +81,7 @@ class Scheduler {
   // Pages for all tokens of a sequence, from the prefix cache where it has them; false changes nothing.
   bool TakePages(Sequence* s);
   PrefixQuery QueryOf(const Sequence& s) const;
+  bool Reserve(Sequence* s);
   void ReservePages();
   void Preempt();
   void SpillPages();
