@@ -356,6 +356,24 @@ TEST(SchedulerSimulation, InvariantsHoldAndTextsAreThoseOfRunsAlone) {
   }
 }
 
+// Whatever the limit, the one that is left has room to go on and is never preempted.
+TEST(Scheduler, MemoryPressureNeverTakesPagesFromASequenceThatRunsAlone) {
+  World world({.context = 160, .kv_tokens = 160, .max_sequences = 4, .prompt_chunk = 64}, 64);
+  Answer answer;
+  GenerationRequest request{.prompt = Tokens(20, 1), .max_tokens = 100};
+  request.ignore_eos = true;
+  world.Add(1, request, Into(&answer));
+  MemoryState state;
+  state.level = MemoryLevel::kRefuse;
+  state.page_limit = 0;
+  for (int step = 0; step < 1000 && !world.scheduler_->idle(); ++step) {
+    if (step % 10 == 0) world.scheduler_->ReactToMemory(state);
+    world.scheduler_->Step();
+  }
+  EXPECT_EQ(answer.tokens.size(), 100u);
+  EXPECT_EQ(world.scheduler_->stats().preempted, 0);
+}
+
 // The same while others press: pages stay below their limit, nobody starves, levels come and go.
 TEST(SchedulerSimulation, MemoryPressureChangesNoTextAndPasses) {
   std::map<uint32_t, Answer> alone;
