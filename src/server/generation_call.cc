@@ -3,6 +3,7 @@
 #include <chrono>
 #include <exception>
 #include <random>
+#include <type_traits>
 
 #include "server/json_writer.h"
 #include "server/service.h"
@@ -158,39 +159,52 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   std::shared_ptr<GenerationCall> self_;  // until the answer is complete or cancelled
 };
 
+// Runs `work` on a worker and gives its result to `then` on the event loop. Nothing on the worker outlives the
+// hand-over: an exchange belongs to the loop, its end too.
+template <typename Work, typename Then>
+void WorkThen(Loop& loop, std::shared_ptr<Exchange> exchange, Work work, Then then) {
+  loop.Offload([&loop, exchange = std::move(exchange), work = std::move(work), then = std::move(then)]() mutable {
+    auto result = std::make_shared<std::invoke_result_t<Work>>(work());
+    loop.Post([exchange = std::move(exchange), result = std::move(result), then = std::move(then)]() mutable {
+      then(std::move(exchange), std::move(*result));
+    });
+  });
+}
+
 }  // namespace
 
 void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::function<PlanOrError()> prepare) {
   if (service.draining) {
     return exchange->Reply(ErrorResponse(EngineError(service, Unavailable("the server is shutting down"))));
   }
-  const auto begin = Clock::now();
-  service.loop->Offload([&service, exchange, begin, prepare = std::move(prepare)] {
-    auto outcome = std::make_shared<PlanOrError>(ApiError{});
+  const auto guarded = [prepare = std::move(prepare)]() -> PlanOrError {
     try {
-      *outcome = prepare();
+      return prepare();
     } catch (const std::exception& error) {
-      *outcome = InternalError(std::string("reading the request failed: ") + error.what());
+      return InternalError(std::string("reading the request failed: ") + error.what());
     }
-    service.loop->Post([&service, exchange, begin, outcome] {
-      if (exchange->closed()) return;
-      if (const auto* error = std::get_if<ApiError>(outcome.get())) return exchange->Reply(ErrorResponse(*error));
-      auto& plan = std::get<GenerationPlan>(*outcome);
-      std::make_shared<GenerationCall>(service, exchange, std::move(plan), begin)->Start();
-    });
-  });
+  };
+  const auto start = [&service, begin = Clock::now()](std::shared_ptr<Exchange> answer, PlanOrError outcome) {
+    if (answer->closed()) return;
+    if (const auto* error = std::get_if<ApiError>(&outcome)) return answer->Reply(ErrorResponse(*error));
+    auto& plan = std::get<GenerationPlan>(outcome);
+    std::make_shared<GenerationCall>(service, std::move(answer), std::move(plan), begin)->Start();
+  };
+  WorkThen(*service.loop, std::move(exchange), guarded, start);
 }
 
 void ReplyFromWorker(Service& service, std::shared_ptr<Exchange> exchange, std::function<HttpResponse()> make) {
-  service.loop->Offload([&service, exchange, make = std::move(make)] {
-    auto response = std::make_shared<HttpResponse>();
+  const auto guarded = [make = std::move(make)] {
     try {
-      *response = make();
+      return make();
     } catch (const std::exception& error) {
-      *response = ErrorResponse(InternalError(error.what()));
+      return ErrorResponse(InternalError(error.what()));
     }
-    service.loop->Post([exchange, response] { exchange->Reply(std::move(*response)); });
-  });
+  };
+  const auto reply = [](const std::shared_ptr<Exchange>& answer, HttpResponse response) {
+    answer->Reply(std::move(response));
+  };
+  WorkThen(*service.loop, std::move(exchange), guarded, reply);
 }
 
 std::string SseData(std::string_view data) {
