@@ -26,7 +26,7 @@ COLUMNS = [  # name, path in the report, scale, format
     ("answers t/s", ("output_tokens_per_s",), 1, ".1f"),
     ("prompts t/s", ("prompt_tokens_per_s",), 1, ".1f"),
     ("first token p50 s", ("first_token_s", "p50"), 1, ".2f"),
-    ("p99 s", ("first_token_s", "p99"), 1, ".2f"),
+    ("p95 s", ("first_token_s", "p95"), 1, ".2f"),
     ("between p50 ms", ("between_pieces_s", "p50"), 1e3, ".1f"),
     ("p99 ms", ("between_pieces_s", "p99"), 1e3, ".1f"),
     ("end to end p50 s", ("end_to_end_s", "p50"), 1, ".2f"),
@@ -41,6 +41,7 @@ def parse_options():
     parser.add_argument("--clients", type=int, default=16, help="default: %(default)s")
     parser.add_argument("--requests", type=int, default=64, help="default: %(default)s")
     parser.add_argument("--prompt-tokens", default="64:2000", help="default: %(default)s")
+    parser.add_argument("--lengths", choices=("uniform", "log-uniform"), default="uniform", help="how they are spread over a range; default: %(default)s")
     parser.add_argument("--max-tokens", default="128", help="default: %(default)s")
     parser.add_argument("--rate", type=float, help="open loop: requests per second instead of clients that wait; --clients are the slots")
     parser.add_argument("--rounds", type=int, default=1, help="default: %(default)s")
@@ -104,7 +105,7 @@ def measure(name, o):
         wait_until_ready(url, server, log)
         shape = ["--rate", o.rate] if o.rate else ["--clients", o.clients]
         report = json.loads(call(INKSTONE, "bench", "--url", url, *shape, "--requests", o.requests, "--prompt-tokens", o.prompt_tokens,
-                                 "--max-tokens", o.max_tokens, "--ignore-eos", "--json"))
+                                 "--lengths", o.lengths, "--max-tokens", o.max_tokens, "--ignore-eos", "--json"))
         return report | {"server_peak_bytes": peak_bytes(server.pid)}
     finally:
         server.terminate()

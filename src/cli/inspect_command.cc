@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/model_path.h"
 #include "cli/sensitivity_table.h"
+#include "cli/session_options.h"
 #include "core/memory_info.h"
 #include "core/units.h"
 #include "engine/session_plan.h"
@@ -22,6 +23,11 @@ namespace {
 
 struct InspectOptions : CommonOptions {
   int64_t context = 0;  // 0: what serving takes where memory is ample
+  int sequences = 1;
+  std::string memory;  // empty: as much as it takes
+  std::string spill_size = "0";
+  int64_t attention_window = SessionOptions{}.attention_window;
+  int64_t attention_sinks = SessionOptions{}.attention_sinks;
   bool tensors = false;
   std::optional<KvTypes> kv_types = {};
 };
@@ -32,9 +38,22 @@ void Declare(CLI::App* command, InspectOptions* o) {
       ->add_option("--context", o->context,
                    "Tokens to compute the memory for; default: 8192, or what the model was trained for")
       ->check(CLI::Range(1, 1 << 24));
+  command->add_option("--sequences", o->sequences, "Conversations at once")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 256));
+  command
+      ->add_option("--memory", o->memory,
+                   "Whether and how it fits into so much memory, such as 5GB; default: any amount")
+      ->check(IsBytes);
+  command->add_option("--spill-size", o->spill_size, "Disk space for what of the cache has no room in --memory")
+      ->capture_default_str()
+      ->check(IsBytes);
   AddKvTypeOption(command, &o->kv_types, kDefaultKv);
+  AddAttentionWindowOptions(command, &o->attention_window, &o->attention_sinks);
   command->add_flag("--tensors", o->tensors, "List every tensor");
-  command->footer("Example:\n  inkstone inspect qwen3-4b.gguf --tensors");
+  command->footer(
+      "Examples:\n  inkstone inspect qwen3-4b.gguf --tensors\n"
+      "  inkstone inspect qwen3-4b.gguf --context 32768 --memory 6GB");
 }
 
 struct TypeTotal {
@@ -97,19 +116,27 @@ uint64_t KvBytes(const ModelConfig& config, KvTypes types, int64_t context) {
   return layout.ok() ? layout->page_bytes() * static_cast<uint64_t>(layout->PagesFor(context)) : 0;
 }
 
-// What `inkstone serve` plans for one sequence of this context, whether the machine has it or not.
+// What `inkstone serve` plans for this context, whether the machine has it or not; within --memory, where that is
+// given.
 Result<MemoryPlan> PlanOf(const Checkpoint& checkpoint, ModelConfig config, const InspectOptions& o) {
   INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({.threads = o.threads, .cpu = o.cpu}));
-  SessionOptions options{.model = checkpoint.path(), .context = o.context, .max_sequences = 1};
+  SessionOptions options{.model = checkpoint.path(), .context = o.context, .max_sequences = o.sequences};
   options.kv_types = o.kv_types;
+  options.attention_window = o.attention_window;
+  options.attention_sinks = o.attention_sinks;
+  INK_ASSIGN_OR_RETURN(options.spill_bytes, ParseBytes(o.spill_size));
   options.connection_bytes = HttpLimits{}.MostBytes();
+  if (!o.memory.empty()) {
+    INK_ASSIGN_OR_RETURN(options.memory_limit, ParseBytes(o.memory));
+  }
   MemoryFacts facts;
+  facts.parameters = Summarize(checkpoint).parameters;
   for (const MappedFile& file : checkpoint.files()) facts.weight_bytes += file.size();
   facts.available = uint64_t{1} << 60;
   config.context = std::max(config.context, o.context);
   INK_ASSIGN_OR_RETURN(const SessionPlan plan, PlanSession(checkpoint, config, *runtime->NewBackend(), facts, options));
   MemoryPlan memory = plan.memory;
-  memory.available = GetMemoryInfo().available;
+  if (o.memory.empty()) memory.available = GetMemoryInfo().available;
   return memory;
 }
 
@@ -182,8 +209,8 @@ void PrintText(const Inspected& inspected, const InspectOptions& o) {
     std::printf("%-8s %8lld %10s\n", std::string(name).c_str(), static_cast<long long>(total.tensors),
                 FormatBytes(total.bytes).c_str());
   }
-  std::printf("\nserving one conversation of %lld tokens takes at most\n%s\n", static_cast<long long>(o.context),
-              memory.Report().c_str());
+  std::printf("\nserving %d conversation%s of %lld tokens takes at most\n%s\n", o.sequences,
+              o.sequences == 1 ? "" : "s", static_cast<long long>(o.context), memory.Report().c_str());
   for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
     std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
   }

@@ -36,6 +36,15 @@ void LogMemoryLevel(spdlog::logger& logger, MemoryLevel before, const MemoryStat
              now.page_limit < 0 ? "all" : std::to_string(now.page_limit));
 }
 
+void LogDisk(spdlog::logger& logger, PageFiles files, const std::string& trouble) {
+  const char* option = files == PageFiles::kStore ? "--cache-folder" : "--spill-size";
+  if (trouble.empty()) {
+    logger.info("{}: pages are written again", option);
+  } else {
+    logger.warn("{}: pages are not written: {}", option, trouble);
+  }
+}
+
 Status Run(const ServeOptions& o) {
   std::signal(SIGPIPE, SIG_IGN);  // whoever reads the log may go away
   INK_ASSIGN_OR_RETURN(SessionOptions session_options, ToSessionOptions(o));
@@ -55,6 +64,9 @@ Status Run(const ServeOptions& o) {
   session_options.memory_hooks.on_change = [logger = options.logger](MemoryLevel before, const MemoryState& now) {
     LogMemoryLevel(*logger, before, now);
   };
+  session_options.on_disk = [logger = options.logger](PageFiles files, const std::string& trouble) {
+    LogDisk(*logger, files, trouble);
+  };
   INK_ASSIGN_OR_RETURN(const auto session, Session::Open(session_options));
 
   options.host = o.host;
@@ -66,9 +78,6 @@ Status Run(const ServeOptions& o) {
   options.handle_signals = true;
   INK_ASSIGN_OR_RETURN(const auto server, Server::Create(*session, options));
 
-  if (const std::string trouble = session->engine().stats().store.trouble; !trouble.empty()) {
-    options.logger->warn("--cache-folder: nothing will be written: {}", trouble);
-  }
   const SessionInfo& info = session->info();
   std::fprintf(stderr, "%s (%s, %s) on %s with %d threads%s\n%s", info.model_name.c_str(), info.architecture.c_str(),
                info.quantization.c_str(), info.backend.c_str(), info.threads, info.pinned ? ", pinned" : "",

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/disk_watch.h"
 #include "engine/memory_watch.h"
 #include "engine/scheduler.h"
 #include "engine/sequence.h"
@@ -73,7 +74,8 @@ class EngineImpl final : public Engine {
         options_(options),
         scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
                    [this] { Leave(); }),
-        watch_(std::move(extras.memory), &pool_, &scheduler_) {
+        watch_(std::move(extras.memory), &pool_, &scheduler_),
+        disks_(std::move(extras.on_disk)) {
     pool_.set_spill(spill_.get());
     stats_ = scheduler_.stats();
     thread_ = std::thread([this] { Loop(); });
@@ -106,6 +108,7 @@ class EngineImpl final : public Engine {
   const EngineOptions options_;
   Scheduler scheduler_;  // engine thread only
   MemoryWatch watch_;    // engine thread only
+  DiskWatch disks_;      // engine thread only
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
@@ -234,6 +237,7 @@ void EngineImpl::Loop() {
   std::vector<RequestId> cancels;
   bool stop = false;
   watch_.Look();
+  disks_.Look(scheduler_.stats());
   std::unique_lock lock(mutex_);
   stats_.memory = watch_.state();
   while (!stop) {
@@ -259,9 +263,11 @@ void EngineImpl::Loop() {
       scheduler_.Step();
     }
 
+    EngineStats stats = scheduler_.stats();
+    stats.memory = watch_.state();
+    disks_.Look(stats);
     lock.lock();
-    stats_ = scheduler_.stats();
-    stats_.memory = watch_.state();
+    stats_ = std::move(stats);
     undelivered_ = scheduler_.unfinished() + static_cast<int64_t>(incoming_.size());
   }
 }

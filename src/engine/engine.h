@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "core/memory_probe.h"
 #include "core/status.h"
@@ -81,11 +82,18 @@ struct MemoryContract {
   MemoryHooks hooks = {};
 };
 
+// Files that pages go to: of the prefix cache, and of running sequences.
+enum class PageFiles { kStore, kSpill };
+// Learns that nothing is written to such files, and why, or, with an empty `trouble`, that it is again. On the engine
+// thread; must not block.
+using DiskHook = std::function<void(PageFiles files, const std::string& trouble)>;
+
 // What an engine may be given beside its model.
 struct EngineExtras {
   std::unique_ptr<PageStore> store = nullptr;    // null: nothing outlives the engine
   std::unique_ptr<SpillDevice> spill = nullptr;  // has room for spill_tokens; null where these are 0
   MemoryContract memory = {};
+  DiskHook on_disk = {};
 };
 
 using RequestId = uint64_t;

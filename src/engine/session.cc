@@ -191,6 +191,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   INK_ASSIGN_OR_RETURN(extras.spill, OpenSpill(plan.memory, options));
   INK_ASSIGN_OR_RETURN(extras.store, OpenStore(*w.checkpoint, config, *w.backend, plan.window, options));
   extras.memory = ContractOf(plan.memory, options);
+  extras.on_disk = options.on_disk;
   INK_ASSIGN_OR_RETURN(w.engine, Engine::Create(std::move(model), *w.backend, *w.tokenizer, engine, std::move(extras)));
   std::vector<std::span<const std::byte>> weights;
   for (const MappedFile& file : w.checkpoint->files()) weights.push_back(file.bytes());

@@ -38,6 +38,7 @@ struct SessionOptions {
   uint64_t memory_limit = 0;             // bytes that the process may take; 0: what is available
   uint64_t connection_bytes = 0;         // of them, what a server holds for its clients at most
   MemoryHooks memory_hooks = {};         // without `sense`, the system is asked
+  DiskHook on_disk = {};
 };
 
 // Facts for /props, /v1/models and the page.

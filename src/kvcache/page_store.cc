@@ -203,7 +203,7 @@ void PageStore::Write(StoredPage stored, std::span<const std::byte> page) {
     // A page without its predecessors would never be found.
     const bool reachable =
         stored.parent == root_ || entries_.contains(stored.parent) || pending_.contains(stored.parent);
-    if (jobs_.size() >= most || !reachable) {
+    if (jobs_.size() >= most || !reachable || std::chrono::steady_clock::now() < retry_) {
       ++stats_.dropped;
       return;
     }
@@ -219,15 +219,14 @@ void PageStore::Flush() {
   idle_.wait(lock, [this] { return jobs_.empty() && !writing_; });
 }
 
-std::optional<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
+Result<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
   if (free_.empty() && static_cast<int>(slabs_.size()) < max_slabs_) {
     const int index = static_cast<int>(slabs_.size());
-    if (const Status status = AddSlab(index); status.ok()) {
+    if (Status status = AddSlab(index); status.ok()) {
       for (int block = blocks_per_slab_ - 1; block >= 0; --block) free_.push_back({index, block});
     } else if (slabs_.empty()) {
-      stats_.trouble = status.message();
-      stats_.writable = false;
-      return std::nullopt;
+      retry_ = std::chrono::steady_clock::now() + options_.retry;
+      return status;
     }
     // else: the disk is full; what is there makes room
   }
@@ -237,7 +236,7 @@ std::optional<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
       if (e->second.children > 0 || e->first == parent) continue;
       if (victim == entries_.end() || e->second.used < victim->second.used) victim = e;
     }
-    if (victim == entries_.end()) return std::nullopt;
+    if (victim == entries_.end()) return ResourceExhausted(options_.folder + ": no room for a page");
     const PageKey key = victim->first;
     Erase(key);
     ++stats_.evicted;
@@ -248,25 +247,24 @@ std::optional<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
 }
 
 void PageStore::WriteOne(const Job& job) {
-  std::optional<Place> place;
-  SlabFile* slab = nullptr;
-  {
-    const std::lock_guard lock(mutex_);
-    place = TakeBlock(job.stored.parent);
-    if (place) slab = &slabs_[static_cast<size_t>(place->slab)];
+  std::unique_lock lock(mutex_);
+  const Result<Place> place = TakeBlock(job.stored.parent);
+  Status status = place.ok() ? Status::Ok() : place.status();
+  if (place.ok()) {
+    SlabFile* slab = &slabs_[static_cast<size_t>(place->slab)];
+    lock.unlock();
+    status = slab->Write(place->block, job.stored, job.page);
+    lock.lock();
   }
-  const Status status = place ? slab->Write(place->block, job.stored, job.page)
-                              : ResourceExhausted(options_.folder + ": no room for a page");
-  const std::lock_guard lock(mutex_);
   pending_.erase(job.stored.key);
+  stats_.trouble = status.message();
   if (status.ok()) {
     Insert(job.stored, *place, job.stored.generation);
     ++stats_.written;
     return;
   }
   ++stats_.dropped;
-  stats_.trouble = status.message();
-  if (place) free_.push_back(*place);
+  if (place.ok()) free_.push_back(*place);
 }
 
 void PageStore::WriterLoop() {

@@ -2,6 +2,7 @@
 // A missing, foreign, damaged or half-written page is a page that is not there: never an error, never a wrong number.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -26,6 +27,7 @@ struct PageStoreOptions {
   uint64_t max_bytes = 0;  // of all its files
   std::string identity;    // of everything that shapes the numbers; other identities share the folder, not the pages
   size_t page_bytes = 0;
+  std::chrono::milliseconds retry = std::chrono::seconds(30);  // until a disk that had no room is asked again
 };
 
 struct PageStoreStats {
@@ -38,7 +40,7 @@ struct PageStoreStats {
   int64_t read = 0;
   int64_t damaged = 0;    // found not to be what their header said
   bool writable = false;  // no other process has the folder
-  std::string trouble;    // why writing stopped, empty while it goes on
+  std::string trouble;    // why the latest page was not written, empty when it was
 };
 
 // Read, Contains and Write belong to one thread; writing happens on another.
@@ -87,7 +89,7 @@ class PageStore {
   void Insert(const StoredPage& stored, Place place, uint64_t used);
   void Erase(const PageKey& key);
   // A free block for a page that follows `parent`: a new one, or that of the page that is missed least.
-  std::optional<Place> TakeBlock(const PageKey& parent);
+  Result<Place> TakeBlock(const PageKey& parent);
   void WriterLoop();
   void WriteOne(const Job& job);
 
@@ -109,6 +111,7 @@ class PageStore {
   bool writing_ = false;
   bool stop_ = false;
   uint64_t time_ = 0;
+  std::chrono::steady_clock::time_point retry_ = {};  // until then nothing is written
   PageStoreStats stats_;
 
   std::thread writer_;

@@ -1,6 +1,7 @@
 #include "kvcache/page_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -295,6 +296,30 @@ TEST_F(PageStoreTest, TroubleWithTheFolderIsToldNotSuffered) {
   std::string text;
   back >> text;
   EXPECT_EQ(text, "mine");
+}
+
+TEST_F(PageStoreTest, ADiskThatWasFullIsAskedAgain) {
+  std::signal(SIGXFSZ, SIG_IGN);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto fill = [&](bool full) {
+    const rlimit limit{full ? 100 : before.rlim_cur, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  };
+  for (const bool at_once : {true, false}) {
+    PageStoreOptions options = Options();
+    options.folder += at_once ? "_1" : "_2";
+    options.retry = at_once ? std::chrono::milliseconds(0) : std::chrono::hours(1);
+    const auto store = MakeStore(options);
+    fill(true);
+    EXPECT_EQ(Found(*store, WriteChain(*store, 2, 0)), 0);
+    EXPECT_NE(store->stats().trouble, "");
+    EXPECT_EQ(store->stats().dropped, 2);
+    fill(false);
+    EXPECT_EQ(Found(*store, WriteChain(*store, 2, 0)), at_once ? 2 : 0);
+    EXPECT_EQ(store->stats().trouble.empty(), at_once);
+    fs::remove_all(options.folder);
+  }
 }
 
 // A prefix cache over a store: what left memory comes back, through eviction and a restart.

@@ -353,6 +353,24 @@ class CliTest(unittest.TestCase):
         self.assertEqual(facts["kv_bytes_q4_0"], 4096 * per_token * 36 // 32)
         self.assertIn("tokens in Q8_0/Q4_0 ", self.ok("inspect", TINY, "--kv-type", "q8_0/q4_0"))
 
+    def test_inspect_plans_as_serving_does(self):
+        def purposes(*options):
+            memory = json.loads(self.ok("inspect", TINY, "--context", 4096, "--json", *options))["memory"]
+            return {name: of["planned"] for name, of in memory["purposes"].items()} | {"planned": memory["planned"], "available": memory["available"]}
+        one, four = purposes(), purposes("--sequences", 4)
+        self.assertEqual(four["kv_running"], 4 * one["kv_running"])
+        window = purposes("--attention-window", 512)
+        self.assertLess(window["kv_running"], one["kv_running"] / 2)
+        little = one["planned"] - one["kv_running"] // 4
+        refused = run("inspect", TINY, "--context", 4096, "--memory", little)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("would fit: a context of at most", refused.stderr)
+        self.assertNotIn("about 0 B", refused.stderr)
+        spilled = purposes("--memory", little, "--spill-size", "1GB")
+        self.assertEqual(spilled["available"], little)
+        self.assertLess(spilled["kv_running"], one["kv_running"])
+        self.assertGreater(spilled["spill_buffers"], 0)
+
     def test_threads_keep_to_the_affinity_mask_and_are_pinned_when_they_take_it_all(self):
         def bench(*options, cpus=os.sched_getaffinity(0)):
             return json.loads(self.ok("bench", TINY, "-p", 8, "-n", 2, "--repeat", 1, "--json", *options, preexec_fn=lambda: os.sched_setaffinity(0, cpus)))

@@ -108,6 +108,7 @@ class Answer:
     times: list = dataclasses.field(default_factory=list)  # of the pieces of a stream, in seconds
     detail: str = ""  # of an error or a broken one
     asked: int = 0  # prompt tokens, where that matters
+    question: int | None = None  # which of those that are asked more than once
 
     def gaps(self):
         return [b - a for a, b in zip(self.times, self.times[1:])]

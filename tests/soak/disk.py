@@ -44,7 +44,7 @@ def slabs(folder):
 def scribble(folder, draws):
     for path in slabs(folder):
         with open(path, "r+b") as file:
-            for _ in range(200):
+            for _ in range(200 if path.stat().st_size else 0):
                 file.seek(draws.randrange(path.stat().st_size))
                 file.write(draws.randbytes(16))
 

@@ -20,6 +20,8 @@ READY_LIMIT = 120.0  # seconds for a server to be ready, under a sanitizer too
 EXIT_LIMIT = 20.0  # seconds from SIGTERM to the end
 SETTLE_LIMIT = 60.0  # seconds until what a load leaves behind has ended
 MEMORY_SLACK = 1.10, 16 << 20  # how much larger the second half's maximum may be: a factor, and bytes
+STACKS = 192 << 20  # where only RLIMIT_DATA can be had: the stacks of the threads count there, though nobody has touched them
+SANITIZER_MEMORY = 10  # times as much as without one
 SANITIZER_SLACK = 1.25, 128 << 20  # a sanitizer's own: quarantine, shadow, history
 
 
@@ -46,6 +48,7 @@ class Options:
     seconds: float
     seed: int
     short: bool  # a quick run for CI: fewer clients
+    prompt_tokens: int = 0  # of long_context; 0: its own choice
 
     @property
     def sanitized(self):
@@ -83,6 +86,7 @@ class MemoryLimit:
                 return
             except OSError:
                 self.close()
+        self.limit += STACKS
 
     @staticmethod
     def _group(controller):
@@ -166,7 +170,12 @@ class Server:
         return int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        """All but those of the page store's files, of which there are as many as it needs."""
+        count = 0
+        for link in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                count += ".slab" not in os.readlink(link)
+        return count
 
     def threads(self):
         return len(os.listdir(f"/proc/{self.pid}/task"))

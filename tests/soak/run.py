@@ -19,7 +19,7 @@ import traceback
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import harness
 
-SCENARIOS = ("slow_readers", "disconnects", "mixed", "disk", "kill9", "smooth", "cache_cost")
+SCENARIOS = ("slow_readers", "disconnects", "mixed", "mixed_disk", "pressure", "disk", "kill9", "smooth", "long_context", "cache_cost")
 MOST_FAILURES = 8  # that are shown
 
 
@@ -47,8 +47,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=20, help="of load in each scenario, about")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--short", action="store_true", help="fewer clients and rounds, for CI")
+    parser.add_argument("--prompt-tokens", type=int, default=0, help="of long_context; default: 8192")
     arguments = parser.parse_args()
-    options = harness.Options(arguments.program, arguments.model, arguments.seconds, arguments.seed, arguments.short)
+    options = harness.Options(arguments.program, arguments.model, arguments.seconds, arguments.seed, arguments.short, arguments.prompt_tokens)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server stays behind
     results = [play(name, options) for name in arguments.scenario or SCENARIOS]
     sys.exit(0 if all(results) else 1)
