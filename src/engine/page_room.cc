@@ -28,7 +28,8 @@ bool PageRoom::Admits(const Sequence& s, const PrefixFind& found, int64_t spare)
   if (needed <= available) return true;
   // Those of the first step must be in memory; what was found may go to disk to make room for them.
   const int64_t first = layout.PagesFor(std::min(tokens, found.tokens + most_rows_) - dropped) + spare - shared;
-  return FreeSlots() > 0 && first <= idle && needed <= available + FreeSlots();
+  const int64_t slots = FreeSlots() - found.idle_slots;
+  return slots > 0 && first <= idle && needed <= available + slots;
 }
 
 bool PageRoom::Reserve(Sequence* s) {
@@ -48,10 +49,19 @@ void PageRoom::Spill(Sequence* s, int64_t pages) {
   int64_t at = (s->computed - s->pages.dropped_tokens()) / pool_.layout().page_tokens;
   while (--at >= 0 && pages > 0 && FreeSlots() > 0) {
     const PageId page = s->pages.pages()[static_cast<size_t>(at)];
-    if (IsSpilled(page)) continue;
-    if (pool_.references(page) == 2 && pool_.cached(page)) cache_.Forget(page);
-    if (pool_.references(page) == 1 && s->pages.Spill(static_cast<size_t>(at)).ok()) --pages;
+    const bool movable = !IsSpilled(page) && pool_.references(page) == (pool_.cached(page) ? 2 : 1);
+    if (movable && MoveToDisk(s, static_cast<size_t>(at))) --pages;
   }
+}
+
+bool PageRoom::MoveToDisk(Sequence* s, size_t at) {
+  if (pool_.spill()->free_slots() == 0) cache_.EvictSlot();
+  const PageId page = s->pages.pages()[at];
+  const auto copy = pool_.WriteToDisk(page);
+  if (!copy.ok()) return false;
+  if (pool_.cached(page)) cache_.Move(page, *copy);
+  s->pages.MoveToDisk(at, *copy);
+  return true;
 }
 
 int64_t PageRoom::Rows(const Sequence& s) const {

@@ -1,7 +1,7 @@
 // How many pages a sequence needs, and where they come from: free ones, then idle ones of the prefix cache, then, where
 // the pool has a SpillSpace, its own that go to disk: the newest whole ones, so that the beginning stays where others
-// can use it and the next turn finds it. With an attention window, what a sequence no longer sees is given back first.
-// Engine thread only.
+// can use it. The prefix cache keeps what it has of them there, for the next turn. With an attention window, what a
+// sequence no longer sees is given back first. Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -34,7 +34,12 @@ class PageRoom {
   void Spill(Sequence* s, int64_t pages);
 
  private:
-  int64_t FreeSlots() const { return pool_.spill() == nullptr ? 0 : pool_.spill()->free_slots(); }
+  // Those of the prefix cache too, which makes room.
+  int64_t FreeSlots() const {
+    return pool_.spill() == nullptr ? 0 : pool_.spill()->free_slots() + pool_.spill()->idle_slots();
+  }
+  // Moves a page of the sequence to disk, if nobody but the cache uses it too; false when there is no slot for it.
+  bool MoveToDisk(Sequence* s, size_t at);
   // Pages that are missing for positions up to `tokens`.
   int64_t Missing(const Sequence& s, int64_t tokens) const {
     return pool_.layout().PagesFor(tokens - s.pages.capacity());

@@ -316,6 +316,7 @@ void Scheduler::FinishPrefill() {
 void Scheduler::Fail(const std::vector<Part>& parts, const Status& status) {
   // Without a page of one sequence the others have computed nothing wrong: they repeat the step.
   const bool unread = pool_.spill() != nullptr && pool_.spill()->TakeFailedRead();
+  if (unread) cache_.DropSpilled();
   for (const Part& part : parts) {
     if (!unread || part.sequence->pages.spilled_pages() > 0) Fail(part.sequence, status);
   }

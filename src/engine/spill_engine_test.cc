@@ -39,9 +39,9 @@ TEST(SpillEngine, TextsAreThoseOfACacheInMemory) {
     const TinyAnswers narrow = AnswersOfTinyModel(Narrow(Roomy(types)), prompts, File(types));
     EXPECT_EQ(narrow.texts, roomy.texts) << KvTypesName(types);
     EXPECT_EQ(roomy.stats.spill.written, 0);
-    EXPECT_GT(narrow.stats.spill.written, 10);
+    EXPECT_GT(narrow.stats.spill.written, 5);
     EXPECT_GT(narrow.stats.spill.read_bytes, 0u);
-    EXPECT_EQ(narrow.stats.spill.pages, 0) << "slots come back";
+    EXPECT_EQ(narrow.stats.spill.pages, narrow.stats.spill.idle_pages) << "slots come back";
   }
 }
 
@@ -54,7 +54,7 @@ TEST(SpillEngine, AWindowDropsSpilledPages) {
   const TinyAnswers narrow = AnswersOfTinyModel(Narrow(options), {480, 500}, File(types));
   EXPECT_EQ(narrow.texts, roomy.texts);
   EXPECT_GT(narrow.stats.spill.written, 10);
-  EXPECT_EQ(narrow.stats.spill.pages, 0);
+  EXPECT_EQ(narrow.stats.spill.pages, narrow.stats.spill.idle_pages);
 }
 
 // A disk that is full, or whose content is gone.

@@ -19,8 +19,7 @@ PagePool::PagePool(KvLayout layout, DeviceBuffer memory, int64_t pages)
       memory_(std::move(memory)),
       touched_(static_cast<size_t>(pages), false),
       limit_(pages),
-      references_(static_cast<size_t>(pages), 0),
-      cached_(static_cast<size_t>(pages), false) {
+      references_(pages) {
   free_.reserve(static_cast<size_t>(pages));
   for (int64_t page = pages - 1; page >= 0; --page) free_.push_back(static_cast<PageId>(page));
 }
@@ -31,29 +30,33 @@ Result<PageId> PagePool::Allocate() {
   }
   const PageId page = free_.back();
   free_.pop_back();
-  references_[static_cast<size_t>(page)] = 1;
+  references_.Take(page);
   if (touched_[static_cast<size_t>(page)]) --free_resident_;
   touched_[static_cast<size_t>(page)] = true;
   return page;
 }
 
-void PagePool::AddReference(PageId page) {
-  const size_t at = static_cast<size_t>(page);
-  if (++references_[at] == 2 && cached_[at]) --idle_;
-}
+void PagePool::AddReference(PageId page) { IsSpilled(page) ? spill_->AddReference(~page) : references_.Add(page); }
 
 void PagePool::Release(PageId page) {
-  const size_t at = static_cast<size_t>(page);
-  const int left = --references_[at];
-  if (left == 1 && cached_[at]) ++idle_;
-  if (left > 0) return;
+  if (IsSpilled(page)) return spill_->Release(~page);
+  if (!references_.Release(page)) return;
   free_.push_back(page);
   ++free_resident_;
 }
 
+int PagePool::references(PageId page) const {
+  return IsSpilled(page) ? spill_->references(~page) : references_.count(page);
+}
+
+Result<PageId> PagePool::WriteToDisk(PageId page) const {
+  INK_ASSIGN_OR_RETURN(const int32_t slot, spill_->Write({Keys(page, 0), layout_.page_bytes()}));
+  return ~slot;
+}
+
 int64_t PagePool::GiveBack() {
   if (free_resident_ == 0) return 0;
-  const auto free = [this](int64_t page) { return references_[static_cast<size_t>(page)] == 0; };
+  const auto free = [this](int64_t page) { return references_.count(static_cast<PageId>(page)) == 0; };
   // Neighbours together, so that what they share goes too.
   for (int64_t begin = 0; begin < total_pages(); ++begin) {
     if (!free(begin)) continue;
@@ -71,10 +74,7 @@ int64_t PagePool::GiveBack() {
 }
 
 void PagePool::SetCached(PageId page, bool cached) {
-  const size_t at = static_cast<size_t>(page);
-  if (cached_[at] == cached) return;
-  cached_[at] = cached;
-  if (references_[at] == 1) idle_ += cached ? 1 : -1;
+  IsSpilled(page) ? spill_->SetCached(~page, cached) : references_.SetCached(page, cached);
 }
 
 void PagePool::Copy(PageId from, PageId to) { std::memcpy(Keys(to, 0), Keys(from, 0), layout_.page_bytes()); }
@@ -117,27 +117,27 @@ Status PageTable::Reserve(int64_t tokens) {
   return Status::Ok();
 }
 
-void PageTable::Append(PageId page) { pages_.push_back(page); }
+void PageTable::Append(PageId page) {
+  pages_.push_back(page);
+  spilled_ += IsSpilled(page) ? 1 : 0;
+}
 
 void PageTable::Replace(size_t at, PageId page) {
   pool_->AddReference(page);
   Release(pages_[at]);
   pages_[at] = page;
+  spilled_ += IsSpilled(page) ? 1 : 0;
 }
 
 void PageTable::Release(PageId page) {
-  if (!IsSpilled(page)) return pool_->Release(page);
-  pool_->spill()->Free(~page);
-  --spilled_;
+  pool_->Release(page);
+  spilled_ -= IsSpilled(page) ? 1 : 0;
 }
 
-Status PageTable::Spill(size_t at) {
-  const PageId page = pages_[at];
-  INK_ASSIGN_OR_RETURN(const int32_t slot, pool_->spill()->Write({pool_->Keys(page, 0), pool_->layout().page_bytes()}));
-  pool_->Release(page);
-  pages_[at] = ~slot;
+void PageTable::MoveToDisk(size_t at, PageId spilled) {
+  pool_->Release(pages_[at]);
+  pages_[at] = spilled;
   ++spilled_;
-  return Status::Ok();
 }
 
 std::byte* PageTable::Keys(size_t at, int layer) const {

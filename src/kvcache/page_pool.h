@@ -12,6 +12,7 @@
 #include "core/dtype.h"
 #include "core/kv_vector.h"
 #include "core/status.h"
+#include "kvcache/cached_references.h"
 
 namespace inkstone {
 
@@ -50,7 +51,7 @@ class PagePool {
   static Result<PagePool> Create(Backend& backend, const KvLayout& layout, int64_t pages);
 
   const KvLayout& layout() const { return layout_; }
-  int64_t total_pages() const { return static_cast<int64_t>(references_.size()); }
+  int64_t total_pages() const { return references_.size(); }
   int64_t used_pages() const { return total_pages() - static_cast<int64_t>(free_.size()); }  // idle ones too
   int64_t limit() const { return limit_; }
   void SetLimit(int64_t pages) { limit_ = std::clamp<int64_t>(pages, 0, total_pages()); }
@@ -66,13 +67,16 @@ class PagePool {
 
   // A page with one reference; kResourceExhausted when none is free.
   Result<PageId> Allocate();
+  // Of a page in memory or on disk.
   void AddReference(PageId page);
   void Release(PageId page);  // free again when the last reference goes
-  int references(PageId page) const { return references_[static_cast<size_t>(page)]; }
+  int references(PageId page) const;
   // A cache holds one of the page's references. Pages that nobody else holds are idle: theirs to give back.
   void SetCached(PageId page, bool cached);
-  int64_t idle_pages() const { return idle_; }
-  bool cached(PageId page) const { return cached_[static_cast<size_t>(page)]; }
+  int64_t idle_pages() const { return references_.idle(); }            // in memory
+  bool cached(PageId page) const { return references_.cached(page); }  // likewise
+  // A copy on disk of a page in memory, with one reference.
+  Result<PageId> WriteToDisk(PageId page) const;
 
   // Where pages of tables may move to; borrowed, null for nowhere.
   void set_spill(SpillSpace* spill) { spill_ = spill; }
@@ -93,9 +97,7 @@ class PagePool {
   std::vector<bool> touched_;    // by page: its memory is resident, as far as is known
   int64_t limit_;                // of pages in use
   int64_t free_resident_ = 0;    // free and touched
-  std::vector<int> references_;  // by page
-  std::vector<bool> cached_;     // by page
-  int64_t idle_ = 0;             // cached, with one reference
+  CachedReferences references_;  // by page in memory
   SpillSpace* spill_ = nullptr;
 };
 
@@ -115,8 +117,8 @@ class PageTable {
   // From now on `tokens` positions from `first` on are dropped, in whole pages; never fewer than before, and with the
   // same `first`.
   void Drop(int64_t first, int64_t tokens);
-  // Moves a page that nobody else refers to to the pool's SpillSpace; after an error it is where it was.
-  Status Spill(size_t at);
+  // From now on the page is one on disk with the same content, whose reference the table takes over.
+  void MoveToDisk(size_t at, PageId spilled);
   void Clear();
   int64_t capacity() const;  // positions, dropped ones included
   int64_t dropped_tokens() const;

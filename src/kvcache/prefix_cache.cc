@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "kvcache/spill_space.h"
+
 namespace inkstone {
 namespace {
 
@@ -32,7 +34,7 @@ PrefixCache::PrefixCache(PagePool* pool, PageStore* store) : pool_(*pool), store
 }
 
 PrefixCache::~PrefixCache() {
-  while (!leaves_.empty()) Remove(leaves_.begin()->second);
+  while (!root_.children.empty()) RemoveTree(root_.children.begin()->second.get());
 }
 
 PrefixCache::Step PrefixCache::Best(const Node& node, const PrefixQuery& query, size_t begin) const {
@@ -40,7 +42,8 @@ PrefixCache::Step PrefixCache::Best(const Node& node, const PrefixQuery& query, 
   const auto usable = [&](const Node& child) {
     size_t common = CommonTokens(rest, child.tokens);
     while (!Accepts(query, begin, std::span(child.phases).first(common))) --common;
-    return common;
+    // A part of a page would have to be copied from disk.
+    return IsSpilled(child.page) && common < child.tokens.size() ? 0 : common;
   };
   // In lexicographic order the longest common beginning is that of a neighbour.
   const auto next = node.children.lower_bound(rest.first(std::min(rest.size(), size_t(pool_.layout().page_tokens))));
@@ -73,7 +76,7 @@ PrefixFind PrefixCache::Find(const PrefixQuery& query) const {
     found.tokens += static_cast<int64_t>(step.tokens);
     if (!Full(step)) break;
     node = step.node;
-    if (pool_.references(node->page) == 1) ++found.idle_pages;
+    if (pool_.references(node->page) == 1) ++(IsSpilled(node->page) ? found.idle_slots : found.idle_pages);
   }
   return found;
 }
@@ -96,11 +99,8 @@ bool PrefixCache::Load(const PrefixQuery& query) {
   const auto tokens = query.tokens.subspan(last.tokens, size);
   const PageKey key = ChildKey(last.node->key, tokens);
   if (last.node->children.contains(tokens) || !store_->Contains(key)) return false;
-  // The path must not be what makes room.
-  if (last.node != &root_) pool_.AddReference(last.node->page);
-  if (pool_.free_pages() == 0) EvictLeaves(1);
+  if (pool_.free_pages() == 0) EvictBeside(last.node);
   auto page = pool_.Allocate();
-  if (last.node != &root_) pool_.Release(last.node->page);
   if (!page.ok()) return false;
   const auto stored = store_->Read(key, {pool_.Keys(*page, 0), pool_.layout().page_bytes()});
   const bool good = stored && std::ranges::equal(stored->tokens, tokens) && Accepts(query, last.tokens, stored->phases);
@@ -119,7 +119,9 @@ void PrefixCache::Store(Node* node) {
 int64_t PrefixCache::WritePath(Node* node, int64_t most) {
   std::vector<Node*> path;
   for (Node* n = node; n != &root_ && !store_->Contains(n->key); n = n->parent) path.push_back(n);
-  const auto count = std::min<std::ptrdiff_t>(most, std::ssize(path));
+  auto count = std::min<std::ptrdiff_t>(most, std::ssize(path));
+  const auto spilled = std::find_if(path.rbegin(), path.rend(), [](const Node* n) { return IsSpilled(n->page); });
+  count = std::min(count, spilled - path.rbegin());
   for (auto n = path.rbegin(); n != path.rbegin() + count; ++n) {
     store_->Write({(*n)->key, (*n)->parent->key, 0, {(*n)->tokens.begin(), (*n)->tokens.end()}, (*n)->phases},
                   {pool_.Keys((*n)->page, 0), pool_.layout().page_bytes()});
@@ -184,12 +186,14 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase>
       if (!StartsWith(child.phases, page_phases)) return;  // other bits: they stay the sequence's own
       Touch(&child);
       if (!full) return;
-      if (at && table->pages()[*at] != child.page) table->Replace(*at, child.page);
+      if (at && table->pages()[*at] != child.page) {
+        const PageId own = table->pages()[*at];
+        IsSpilled(child.page) && !IsSpilled(own) ? Move(child.page, own) : table->Replace(*at, child.page);
+      }
       node = &child;
       continue;
     }
-    // Dropped or spilled, and not known here: what follows would have no path.
-    if (!at || IsSpilled(table->pages()[*at])) return;
+    if (!at) return;  // dropped, and not known here: what follows would have no path
     RemoveBeginning(node, page_tokens, page_phases);
     node = Add(node, page_tokens, page_phases, table->pages()[*at]);
   }
@@ -205,7 +209,7 @@ void PrefixCache::RemoveBeginning(Node* parent, std::span<const int32_t> tokens,
 
 PrefixCache::Node* PrefixCache::Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases,
                                     PageId page) {
-  if (parent != &root_ && parent->children.empty()) leaves_.erase({parent->used, parent});
+  TakeOut(parent);
   const auto [place, added] =
       parent->children.emplace(std::vector<int32_t>(tokens.begin(), tokens.end()), std::make_unique<Node>());
   Node& node = *place->second;
@@ -217,29 +221,75 @@ PrefixCache::Node* PrefixCache::Add(Node* parent, std::span<const int32_t> token
   node.depth = parent->depth + static_cast<int64_t>(tokens.size());
   const bool full = tokens.size() == static_cast<size_t>(pool_.layout().page_tokens);
   if (store_ != nullptr && full) node.key = ChildKey(parent->key, tokens);
-  leaves_.insert({node.used, &node});
+  parent->spilled_children += IsSpilled(page) ? 1 : 0;
+  PutBack(parent);
+  PutBack(&node);
+  nodes_[page] = &node;
   pool_.AddReference(page);
   pool_.SetCached(page, true);
-  ++pages_;
   Store(&node);
   return &node;
 }
 
 void PrefixCache::Remove(Node* leaf) {
-  leaves_.erase({leaf->used, leaf});
+  Node* parent = leaf->parent;
+  TakeOut(leaf);
+  TakeOut(parent);
+  nodes_.erase(leaf->page);
   pool_.SetCached(leaf->page, false);
   pool_.Release(leaf->page);
-  --pages_;
-  Node* parent = leaf->parent;
+  parent->spilled_children -= IsSpilled(leaf->page) ? 1 : 0;
   parent->children.erase(parent->children.find(leaf->tokens));
-  if (parent != &root_ && parent->children.empty()) leaves_.insert({parent->used, parent});
+  PutBack(parent);
+}
+
+int64_t PrefixCache::RemoveTree(Node* node) {
+  int64_t freed = 0;
+  for (bool last = false; !last;) {
+    Node* leaf = node;
+    while (!leaf->children.empty()) leaf = leaf->children.begin()->second.get();
+    last = leaf == node;
+    freed += !IsSpilled(leaf->page) && pool_.references(leaf->page) == 1 ? 1 : 0;
+    Remove(leaf);
+  }
+  return freed;
+}
+
+PrefixCache::ByUse* PrefixCache::SetOf(const Node& node) {
+  if (&node == &root_) return nullptr;
+  if (IsSpilled(node.page)) return node.children.empty() ? &spilled_leaves_ : nullptr;
+  return node.children.size() == node.spilled_children ? &leaves_ : nullptr;
+}
+
+void PrefixCache::TakeOut(Node* node) {
+  if (ByUse* set = SetOf(*node)) set->erase({node->used, node});
+}
+
+void PrefixCache::PutBack(Node* node) {
+  if (ByUse* set = SetOf(*node)) set->insert({node->used, node});
+}
+
+void PrefixCache::Move(PageId from, PageId to) {
+  const auto place = nodes_.extract(from);
+  Node* node = place.mapped();
+  TakeOut(node);
+  TakeOut(node->parent);
+  node->parent->spilled_children += IsSpilled(to) ? 1 : 0;
+  node->parent->spilled_children -= IsSpilled(from) ? 1 : 0;
+  node->page = to;
+  PutBack(node->parent);
+  PutBack(node);
+  nodes_[to] = node;
+  pool_.AddReference(to);
+  pool_.SetCached(to, true);
+  pool_.SetCached(from, false);
+  pool_.Release(from);
 }
 
 void PrefixCache::Touch(Node* node) {
-  const bool leaf = node->children.empty();
-  if (leaf) leaves_.erase({node->used, node});
+  TakeOut(node);
   node->used = ++time_;
-  if (leaf) leaves_.insert({node->used, node});
+  PutBack(node);
 }
 
 int64_t PrefixCache::EvictLeaves(int64_t pages) {
@@ -250,20 +300,51 @@ int64_t PrefixCache::EvictLeaves(int64_t pages) {
       ++leaf;
       continue;
     }
-    Remove(node);
-    ++freed;
+    freed += GiveUp(node);
     leaf = leaves_.begin();  // a parent may have become the oldest leaf
   }
   evicted_ += freed;
   return freed;
 }
 
-bool PrefixCache::Forget(PageId page) {
-  const auto leaf =
-      std::find_if(leaves_.begin(), leaves_.end(), [page](const auto& l) { return l.second->page == page; });
-  if (leaf == leaves_.end()) return false;
-  Remove(leaf->second);
+void PrefixCache::EvictBeside(const Node* node) {
+  std::vector<PageId> path;
+  for (const Node* n = node; n != &root_; n = n->parent) path.push_back(n->page);
+  for (const PageId page : path) pool_.AddReference(page);
+  EvictLeaves(1);
+  for (const PageId page : path) pool_.Release(page);
+}
+
+int64_t PrefixCache::GiveUp(Node* node) {
+  if (node->children.empty() || pool_.spill()->free_slots() == 0) return RemoveTree(node);
+  const auto copy = pool_.WriteToDisk(node->page);
+  if (!copy.ok()) return RemoveTree(node);
+  Move(node->page, *copy);
+  pool_.Release(*copy);
+  return 1;
+}
+
+bool PrefixCache::EvictSlot() {
+  const auto idle = [this](const Node* node) { return IsSpilled(node->page) && pool_.references(node->page) == 1; };
+  const auto leaf = std::find_if(spilled_leaves_.begin(), spilled_leaves_.end(),
+                                 [&](const auto& entry) { return idle(entry.second); });
+  if (leaf != spilled_leaves_.end()) {
+    Remove(leaf->second);
+    return true;
+  }
+  // One that others follow, in memory or in use: they are given up with it.
+  const auto node = std::find_if(nodes_.begin(), nodes_.end(), [&](const auto& entry) { return idle(entry.second); });
+  if (node == nodes_.end()) return false;
+  RemoveTree(node->second);
   return true;
+}
+
+void PrefixCache::DropSpilled() {
+  const auto spilled = [](const auto& entry) { return IsSpilled(entry.first); };
+  for (auto node = std::find_if(nodes_.begin(), nodes_.end(), spilled); node != nodes_.end();
+       node = std::find_if(nodes_.begin(), nodes_.end(), spilled)) {
+    RemoveTree(node->second);
+  }
 }
 
 int64_t PrefixCache::Evict(int64_t pages) {
@@ -272,11 +353,11 @@ int64_t PrefixCache::Evict(int64_t pages) {
   while (freed < pages && pool_.idle_pages() > 0) {
     const auto hiding = std::find_if(leaves_.begin(), leaves_.end(), [this](const auto& leaf) {
       const Node* node = leaf.second;
-      while (node != &root_ && pool_.references(node->page) > 1) node = node->parent;
+      while (node != &root_ && (IsSpilled(node->page) || pool_.references(node->page) > 1)) node = node->parent;
       return node != &root_;
     });
     if (hiding == leaves_.end()) break;
-    Remove(hiding->second);
+    freed += RemoveTree(hiding->second);
     freed += EvictLeaves(pages - freed);
   }
   return freed;

@@ -1,7 +1,8 @@
 // Keys and values of earlier prompts and answers, found again by their tokens: a radix tree whose nodes are pages
 // (Zheng et al. 2024, "SGLang"). Pages stay in the pool, shared with the sequences that use them, and leave when room
 // is needed, least recently used first. With a PageStore they can come back from disk: those that many requests begin
-// with, and those of long prompts, are kept there. Engine thread only.
+// with, and those of long prompts, are kept there. Where the pool has a SpillSpace, pages that sequences have moved
+// there stay in the tree and are shared like others, and pages before them follow them there. Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include <memory>
 #include <set>
 #include <span>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -29,7 +31,8 @@ struct PrefixQuery {
 
 struct PrefixFind {
   int64_t tokens = 0;
-  int64_t idle_pages = 0;  // of the whole pages among them, those that nobody uses
+  int64_t idle_pages = 0;  // of the whole pages among them, those in memory that nobody uses
+  int64_t idle_slots = 0;  // likewise on disk
 };
 
 class PrefixCache {
@@ -50,19 +53,23 @@ class PrefixCache {
   std::vector<Phase> Acquire(const PrefixQuery& query, PageTable* table);
   // Keeps the entries of `tokens`, which lie in the table's pages; with `partial` also those in a page that is not
   // full. Where the cache has the same content already, the table gets its page in exchange for its own. Ends at a page
-  // that the table has dropped or spilled, unless the cache has it.
+  // that the table has dropped, unless the cache has it.
   void Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, bool partial, PageTable* table);
-  // Frees up to `pages` idle pages, those behind which a sequence uses others last; returns how many.
+  // Frees up to `pages` idle pages in memory, those behind which a sequence uses others last; returns how many.
   int64_t Evict(int64_t pages);
-  // Gives up one page, unless others follow it; whether it did.
-  bool Forget(PageId page);
+  // Frees a slot of the SpillSpace that nobody uses; false when there is none.
+  bool EvictSlot();
+  // A page of the cache has a copy elsewhere, on disk or in memory, and is that one from now on.
+  void Move(PageId from, PageId to);
+  // Gives up what is on disk, which is not to be trusted any more, and what follows it.
+  void DropSpilled();
 
   // Hands up to `most` pages over to the store that are not there yet, those first that would leave first and their
   // predecessors before them. They stay in memory.
   void Persist(int64_t most);
 
-  int64_t pages() const { return pages_; }
-  int64_t evicted() const { return evicted_; }  // since the beginning
+  int64_t pages() const { return static_cast<int64_t>(nodes_.size()); }  // on disk too
+  int64_t evicted() const { return evicted_; }                           // since the beginning
 
  private:
   struct Node;
@@ -81,7 +88,9 @@ class PrefixCache {
     int64_t depth = 0;  // tokens up to its end
     PageKey key;        // where there is a store and the page is full
     Children children;  // only below a full page
+    size_t spilled_children = 0;
   };
+  using ByUse = std::set<std::pair<uint64_t, Node*>>;
   struct Step {
     Node* node = nullptr;
     size_t tokens = 0;  // that are usable
@@ -99,17 +108,29 @@ class PrefixCache {
   // Writes up to `most` pages that the store lacks, from the beginning to `node`; returns how many.
   int64_t WritePath(Node* node, int64_t most);
   int64_t EvictLeaves(int64_t pages);
+  // Frees a page, but none on the way to this node.
+  void EvictBeside(const Node* node);
+  // Frees the page of a node that nothing in memory follows: on disk, or for good with all that follows it there.
+  // Returns how many pages of memory that frees.
+  int64_t GiveUp(Node* node);
   Node* Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases, PageId page);
   void Remove(Node* leaf);
+  // Removes a node and all that follow it; returns how many pages of memory that frees.
+  int64_t RemoveTree(Node* node);
+  // The set that a node belongs to, if to any: the two are kept by taking it out before it changes and putting it back.
+  ByUse* SetOf(const Node& node);
+  void TakeOut(Node* node);
+  void PutBack(Node* node);
   // Removes a child whose page is the beginning of this one.
   void RemoveBeginning(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases);
 
   PagePool& pool_;
   PageStore* store_;
   Node root_;
-  std::set<std::pair<uint64_t, Node*>> leaves_;  // by time of use
+  std::unordered_map<PageId, Node*> nodes_;
+  ByUse leaves_;          // in memory, and nothing in memory follows
+  ByUse spilled_leaves_;  // on disk, and nothing follows
   uint64_t time_ = 0;
-  int64_t pages_ = 0;
   int64_t evicted_ = 0;
 };
 

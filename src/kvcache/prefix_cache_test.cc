@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
+#include <numeric>
 #include <random>
 
 #include "backends/cpu/cpu_backend.h"
+#include "kvcache/spill_space.h"
 
 namespace inkstone {
 namespace {
@@ -196,6 +199,107 @@ TEST_F(SmallPrefixCacheTest, RandomRequestsSeeTheirOwnHistory) {
   }
   EXPECT_GT(found, 50000u);
   EXPECT_GT(cache_->evicted(), 1000);
+}
+
+class MemoryDevice final : public SpillDevice {
+ public:
+  explicit MemoryDevice(uint64_t bytes) : bytes_(bytes) {}
+  size_t alignment() const override { return 1; }
+  Status Read(uint64_t offset, std::span<std::byte> bytes) override {
+    std::memcpy(bytes.data(), bytes_.data() + offset, bytes.size());
+    return Status::Ok();
+  }
+  Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
+    std::memcpy(bytes_.data() + offset, bytes.data(), bytes.size());
+    return Status::Ok();
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+// Six pages of one prompt, the last three of them on disk.
+class SpilledPrefixTest : public PrefixCacheTest {
+ protected:
+  SpilledPrefixTest() {
+    const SpillLayout layout = SpillSpace::LayoutFor(pool_->layout(), 6);
+    spill_ = std::move(SpillSpace::Create(std::make_unique<MemoryDevice>(layout.file_bytes()), layout)).value();
+    pool_->set_spill(spill_.get());
+    PageTable table(pool_.get());
+    Run(tokens_, phases_, false, &table);
+    for (const size_t at : {5u, 4u, 3u}) {
+      const PageId copy = *pool_->WriteToDisk(table.pages()[at]);
+      cache_->Move(table.pages()[at], copy);
+      table.MoveToDisk(at, copy);
+    }
+  }
+  ~SpilledPrefixTest() override {
+    cache_.reset();
+    EXPECT_EQ(pool_->used_pages(), 0);
+    EXPECT_EQ(spill_->stats().pages, 0);
+  }
+  PrefixFind Find(size_t tokens) const {
+    return cache_->Find({std::span(tokens_).first(tokens), std::span(phases_).first(tokens), false});
+  }
+
+  const std::vector<int32_t> tokens_ = [] {
+    std::vector<int32_t> tokens(6 * kPageTokens);
+    std::iota(tokens.begin(), tokens.end(), 7);
+    return tokens;
+  }();
+  const std::vector<Phase> phases_ = std::vector<Phase>(tokens_.size(), Phase::kPrompt);
+  std::unique_ptr<SpillSpace> spill_;
+};
+
+TEST_F(SpilledPrefixTest, WhatLiesOnDiskIsSharedInWholePages) {
+  EXPECT_EQ(Find(24).tokens, 24);
+  EXPECT_EQ(Find(24).idle_pages, 3);
+  EXPECT_EQ(Find(24).idle_slots, 3);
+  EXPECT_EQ(Find(22).tokens, 20) << "a part of a page would have to be copied";
+  PageTable one(pool_.get()), other(pool_.get());
+  for (PageTable* table : {&one, &other}) EXPECT_EQ(cache_->Acquire({tokens_, phases_, false}, table).size(), 24u);
+  EXPECT_EQ(one.pages(), other.pages());
+  EXPECT_EQ(one.spilled_pages(), 3);
+  EXPECT_EQ(Find(24).idle_slots, 0);
+  EXPECT_FALSE(cache_->EvictSlot());
+  EXPECT_EQ(cache_->Evict(3), 0);
+  SpilledPages spilled;
+  spilled.Add(one);
+  spilled.Add(other);
+  ASSERT_TRUE(spilled.Fetch(0).ok());
+  Entry last;
+  std::memcpy(&last, one.Keys(5, 0) + 3 * sizeof(Entry), sizeof last);
+  uint64_t history = 0;
+  for (const int32_t token : tokens_) history = Mix(history, token);
+  EXPECT_EQ(last.history, history);
+}
+
+TEST_F(SpilledPrefixTest, PagesInMemoryFollowThoseOnDisk) {
+  EXPECT_EQ(cache_->Evict(2), 2);
+  EXPECT_EQ(Find(24).tokens, 24);
+  EXPECT_EQ(Find(24).idle_slots, 5);
+  EXPECT_TRUE(cache_->EvictSlot());
+  EXPECT_EQ(Find(24).tokens, 20) << "the last goes first";
+  cache_->DropSpilled();
+  EXPECT_EQ(Find(24).tokens, 4);
+}
+
+TEST_F(SpilledPrefixTest, WithoutASlotWhatFollowsIsGivenUp) {
+  PageTable filler(pool_.get());
+  for (int i = 0; i < 3; ++i) filler.Append(*pool_->WriteToDisk(0));
+  EXPECT_EQ(cache_->Evict(1), 1);
+  EXPECT_EQ(Find(24).tokens, 8);
+  EXPECT_EQ(spill_->stats().pages, 3);
+}
+
+TEST_F(SpilledPrefixTest, WhatIsComputedAgainComesBackToMemory) {
+  PageTable table(pool_.get());
+  ASSERT_TRUE(table.Reserve(24).ok());
+  Compute(table, tokens_, phases_, 0);
+  cache_->Insert(tokens_, phases_, true, &table);
+  EXPECT_EQ(table.spilled_pages(), 0);
+  EXPECT_EQ(spill_->stats().pages, 0);
+  EXPECT_EQ(pool_->used_pages(), 6);
 }
 
 }  // namespace

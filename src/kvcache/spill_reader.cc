@@ -62,6 +62,7 @@ bool SpillReader::Start(Buffer* buffer, int layer, std::span<const int32_t> slot
                [buffer](int32_t slot) { return buffer->has[static_cast<size_t>(slot)] == 0; });
   if (job_.slots.empty()) return false;
   std::sort(job_.slots.begin(), job_.slots.end());
+  job_.slots.erase(std::unique(job_.slots.begin(), job_.slots.end()), job_.slots.end());  // sequences share pages
   busy_ = true;
   cancel_ = false;
   wake_.notify_one();

@@ -11,7 +11,8 @@ namespace inkstone {
 SpillSpace::SpillSpace(std::unique_ptr<SpillDevice> device, const SpillLayout& layout)
     : layout_(layout),
       device_(std::move(device)),
-      checksums_(static_cast<size_t>(layout.slots) * static_cast<size_t>(layout.layers)) {
+      checksums_(static_cast<size_t>(layout.slots) * static_cast<size_t>(layout.layers)),
+      references_(layout.slots) {
   for (int64_t slot = layout.slots - 1; slot >= 0; --slot) free_.push_back(static_cast<int32_t>(slot));
 }
 
@@ -34,11 +35,13 @@ Result<int32_t> SpillSpace::Write(std::span<const std::byte> page) {
     checksums_[layout_.Index(layer, slot)] = XXH3_64bits(block.data(), block.size());
   }
   free_.pop_back();
+  references_.Take(slot);
   ++written_;
   return slot;
 }
 
-void SpillSpace::Free(int32_t slot) {
+void SpillSpace::Release(int32_t slot) {
+  if (!references_.Release(slot)) return;
   free_.insert(std::upper_bound(free_.begin(), free_.end(), slot, std::greater<>()), slot);
 }
 
@@ -52,13 +55,10 @@ Status SpillSpace::Fetch(int layer, std::span<const int32_t> slots) {
 }
 
 SpillStats SpillSpace::stats() const {
-  return {layout_.slots,
-          layout_.slots - static_cast<int64_t>(free_.size()),
-          written_,
-          reader_->read_bytes(),
-          reader_->wait_seconds(),
-          failed_reads_,
-          trouble_};
+  return {layout_.slots,         layout_.slots - static_cast<int64_t>(free_.size()),
+          references_.idle(),    written_,
+          reader_->read_bytes(), reader_->wait_seconds(),
+          failed_reads_,         trouble_};
 }
 
 }  // namespace inkstone

@@ -1,5 +1,5 @@
-// Where pages of running sequences are while memory has no room for them: slots of a file, and the way back. Engine
-// thread only.
+// Where pages of sequences, and of the prefix cache behind them, are while memory has no room for them: slots of a file
+// with reference counts, and the way back. Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "kvcache/cached_references.h"
 #include "kvcache/page_pool.h"
 #include "kvcache/spill_file.h"
 #include "kvcache/spill_reader.h"
@@ -17,7 +18,8 @@ namespace inkstone {
 
 struct SpillStats {
   int64_t slots = 0;
-  int64_t pages = 0;  // in slots now
+  int64_t pages = 0;       // in slots now
+  int64_t idle_pages = 0;  // of them, those that only the prefix cache holds
   int64_t written = 0;
   uint64_t read_bytes = 0;
   double wait_seconds = 0;   // that steps waited for reads
@@ -36,10 +38,17 @@ class SpillSpace {
   int64_t free_slots() const { return trouble_.empty() ? static_cast<int64_t>(free_.size()) : 0; }
   const std::string& trouble() const { return trouble_; }
 
-  // Copies a page, layer by layer, to a free slot. After an error nothing has changed but that nothing is written any
-  // more.
+  // Slots that only the cache holds, which it gives up for others; likewise.
+  int64_t idle_slots() const { return trouble_.empty() ? references_.idle() : 0; }
+
+  // Copies a page, layer by layer, to a free slot, which gets one reference. After an error nothing has changed but
+  // that nothing is written any more.
   Result<int32_t> Write(std::span<const std::byte> page);
-  void Free(int32_t slot);
+  // As PagePool has them for pages in memory.
+  void AddReference(int32_t slot) { references_.Add(slot); }
+  void Release(int32_t slot);
+  int references(int32_t slot) const { return references_.count(slot); }
+  void SetCached(int32_t slot, bool cached) { references_.SetCached(slot, cached); }
 
   // As SpillReader has them.
   Status Fetch(int layer, std::span<const int32_t> slots);
@@ -58,6 +67,7 @@ class SpillSpace {
   std::unique_ptr<SpillDevice> device_;
   std::vector<uint64_t> checksums_;  // (layers, slots)
   std::vector<int32_t> free_;        // lowest last, so that they are used first and lie together
+  CachedReferences references_;      // by slot
   bool failed_read_ = false;
   int64_t written_ = 0;
   int64_t failed_reads_ = 0;

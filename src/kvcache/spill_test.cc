@@ -124,7 +124,7 @@ TEST_F(SpillTest, ANewPageInAnOldSlotIsNotTheOldOne) {
   const std::vector<int32_t> slots = {Write(1), Write(2), Write(3)};
   for (uint32_t seed = 10; seed < 200; ++seed) {
     ASSERT_NO_FATAL_FAILURE(ExpectLayer(static_cast<int>(seed % kLayers), slots));
-    space_->Free(slots[seed % 3]);
+    space_->Release(slots[seed % 3]);
     ASSERT_EQ(Write(seed), slots[seed % 3]);
     ASSERT_NO_FATAL_FAILURE(ExpectLayer(static_cast<int>((seed + seed / 7) % kLayers), slots));
   }
@@ -177,7 +177,7 @@ TEST_F(SpillTest, AFullDiskEndsWritingAndLosesNothing) {
   EXPECT_FALSE(space_->Write(Page(2)).ok()) << "once is enough";
   ASSERT_NO_FATAL_FAILURE(ExpectLayer(3, {first}));
   EXPECT_EQ(space_->stats().pages, 1);
-  space_->Free(first);
+  space_->Release(first);
   EXPECT_EQ(space_->stats().pages, 0);
 }
 
@@ -222,8 +222,7 @@ TEST(PageTableSpill, PagesKeepTheirContentAndSlotsComeBack) {
                     pool.layout().layer_bytes());
       }
     }
-    ASSERT_TRUE(table.Spill(1).ok());
-    ASSERT_TRUE(table.Spill(2).ok());
+    for (const size_t at : {1u, 2u}) table.MoveToDisk(at, *pool.WriteToDisk(table.pages()[at]));
     EXPECT_EQ(table.spilled_pages(), 2);
     EXPECT_EQ(pool.free_pages(), 2);
     ASSERT_TRUE(table.Reserve(24).ok()) << "more than the pool has";
