@@ -282,6 +282,7 @@ void Scheduler::BeginPrefill() {
     rows -= count;
   }
   job_.Begin(parts);
+  budget_.OnChunk(job_.rows());
 }
 
 void Scheduler::Prefill() {
@@ -297,7 +298,7 @@ void Scheduler::Prefill() {
       return Fail(parts, status);
     }
     const double seconds = Seconds(now_() - begin);
-    budget_.OnLayer(job_.rows(), seconds);
+    budget_.OnLayer(seconds);
     spent += seconds;
   }
   stats_.prefill_seconds += spent;

@@ -17,9 +17,15 @@ void StepBudget::OnDecode(double seconds) {
   decode_seconds_ = decode_seconds_ == 0 ? seconds : decode_seconds_ + kWeightOfNewest * (seconds - decode_seconds_);
 }
 
-void StepBudget::OnLayer(int64_t rows, double seconds) {
+void StepBudget::OnChunk(int64_t rows) {
   rows_ = rows;
-  layer_seconds_ = seconds;
+  layers_ = 0;
+}
+
+void StepBudget::OnLayer(double seconds) {
+  if (layers_ == 0) layer_seconds_ = 0;
+  ++layers_;
+  layer_seconds_ += (seconds - layer_seconds_) / layers_;
 }
 
 double StepBudget::Allowance(const StepLoad& load) const {

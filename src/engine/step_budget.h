@@ -18,9 +18,11 @@ class StepBudget {
  public:
   explicit StepBudget(int64_t max_rows) : max_rows_(max_rows), rows_(max_rows) {}
 
-  // What a decoding step, or one layer of a chunk, has taken.
+  // What a decoding step has taken.
   void OnDecode(double seconds);
-  void OnLayer(int64_t rows, double seconds);
+  // A chunk of so many tokens begins; what one of its layers has taken.
+  void OnChunk(int64_t rows);
+  void OnLayer(double seconds);
 
   // Prompt tokens for the next chunk.
   int64_t ChunkRows(const StepLoad& load) const;
@@ -32,8 +34,10 @@ class StepBudget {
  private:
   int64_t max_rows_;
   double decode_seconds_ = 0;  // a moving average; 0: none yet
-  double layer_seconds_ = 0;   // of the latest layer
-  int64_t rows_;               // it had
+  // Of the latest chunk. Its layers are not alike: the last one computes little but keys and values.
+  int64_t rows_;
+  int layers_ = 0;
+  double layer_seconds_ = 0;  // in the mean; of the chunk before while layers_ is 0
 };
 
 }  // namespace inkstone

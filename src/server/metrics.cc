@@ -142,7 +142,8 @@ std::string Metrics::Text(const EngineStats& stats, const MemoryAccount& memory)
   add("page_store_dropped_total", "Pages not written, as the disk was slow, full or failing", MetricType::Counter,
       stats.store.dropped);
   add("page_store_damaged_total", "Pages on disk found damaged", MetricType::Counter, stats.store.damaged);
-  add("spill_pages", "Pages of running generations, and cached ones of them, on disk", MetricType::Gauge, stats.spill.pages);
+  add("spill_pages", "Pages of running generations, and cached ones of them, on disk", MetricType::Gauge,
+      stats.spill.pages);
   add("spill_written_total", "Such pages written", MetricType::Counter, stats.spill.written);
   add("spill_read_bytes_total", "Read back, for every token again", MetricType::Counter, stats.spill.read_bytes);
   add("spill_wait_seconds_total", "Time that steps waited for that", MetricType::Counter, stats.spill.wait_seconds);
