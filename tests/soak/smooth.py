@@ -7,6 +7,7 @@ import time
 import client
 import harness
 
+STREAM = 128  # tokens; a longer one would slow itself down
 TARGET, BOUND = 1.5, 6.0  # of the 95th percentile; the bound is for a busy machine
 
 
@@ -24,19 +25,23 @@ async def context_of(server):
     return int(json.loads(text)["n_ctx"])
 
 
-async def gaps_beside_prompt(server, draws, report, context, prompt_tokens):
-    """Between the pieces of a stream while another client's prompt is computed."""
-    times = []
-    running = asyncio.create_task(stream(server, draws, context - 64, times))
-    while not times:
-        await asyncio.sleep(0.01)
-    began = time.monotonic()
-    other = await client.ask(server.port, {"prompt": harness.tokens_of(draws, prompt_tokens), "max_tokens": 1, "temperature": 0}, limit=600)
-    ended = time.monotonic()
-    report.check(other.kind == "answer", f"the long prompt: {other}")
-    running.cancel()  # which hangs up
-    await asyncio.gather(running, return_exceptions=True)
-    return gaps_of([t for t in times if began <= t <= ended])
+async def gaps_beside_prompt(server, draws, report, prompt_tokens):
+    """Between the pieces of short streams, one after the other, while another client's prompt is computed."""
+    ended = []
+
+    async def long_prompt():
+        answer = await client.ask(server.port, {"prompt": harness.tokens_of(draws, prompt_tokens), "max_tokens": 1, "temperature": 0}, limit=900)
+        report.check(answer.kind == "answer", f"the long prompt: {answer}")
+        ended.append(time.monotonic())
+
+    other, gaps = asyncio.create_task(long_prompt()), []
+    while not other.done():
+        times = []
+        answer = await stream(server, draws, STREAM, times)
+        report.check(answer.kind == "answer", f"a stream beside the prompt: {answer}")
+        gaps += gaps_of([t for t in times if not ended or t <= ended[0]])
+    await other
+    return gaps
 
 
 def run(options, report):
@@ -48,14 +53,14 @@ def run(options, report):
             quiet, beside = [], []
             for _ in range(1 if options.short else 5):
                 times = []
-                answer = await stream(server, draws, 128, times)
+                answer = await stream(server, draws, STREAM, times)
                 report.check(answer.kind == "answer", f"the quiet stream: {answer}")
                 quiet += gaps_of(times)
-                beside += await gaps_beside_prompt(server, draws, report, context, prompt_tokens)
+                beside += await gaps_beside_prompt(server, draws, report, prompt_tokens)
             return prompt_tokens, quiet, beside
         prompt_tokens, quiet, beside = asyncio.run(harness.under_load(server, report, options, load))
         a, b = harness.quantile(quiet, 0.95), harness.quantile(beside, 0.95)
         report.say(prompt_tokens=prompt_tokens, gaps_beside=len(beside), quiet_p95_ms=round(a * 1e3, 2), beside_p95_ms=round(b * 1e3, 2), ratio=round(b / a, 2), target=TARGET)
-        report.check(len(beside) >= 10, f"only {len(beside)} gaps beside the prompt: the stream is over too early")
+        report.check(len(beside) >= 10, f"only {len(beside)} gaps beside the prompt")
         report.check(b <= a * BOUND + 0.02, f"the 95th percentile between tokens is {b / a:.1f} times the quiet one")
         server.stop(report)
