@@ -434,7 +434,7 @@ TEST(SchedulerSimulation, SpilledSequencesHaveTheTextsOfRunsAlone) {
   uint32_t seed = 21;
   for (const System& system :
        {System{20, 20, 4, 16, kOff, {}}, System{12, 40, 1, 16, kPrompts, {}}, System{24, 64, 8, 32, kPrompts, {}},
-        System{20, 60, 4, 16, kPrompts, {{3, 17}}}, System{24, 64, 8, 32, kPrompts, {{}, 1500}}}) {
+        System{20, 60, 4, 16, kPrompts, {{3, 17}}}, System{16, 64, 8, 32, kPrompts, {{}, 1500}}}) {
     EngineOptions options{.context = 160, .max_sequences = system.sequences, .prompt_chunk = system.chunk};
     options.kv_tokens = system.pages * kPageTokens;
     options.spill_tokens = system.slots * kPageTokens;

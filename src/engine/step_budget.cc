@@ -9,7 +9,7 @@ constexpr double kStretch = 0.4;
 constexpr double kMostStretch = 3.2;   // however many prompts wait
 constexpr double kAloneSeconds = 0.1;  // with nothing to decode: until the queue is looked at again
 constexpr double kWeightOfNewest = 0.2;
-constexpr int64_t kLeastRows = 32;
+constexpr int64_t kLeastRows = 16;
 
 }  // namespace
 
@@ -37,9 +37,10 @@ double StepBudget::Allowance(const StepLoad& load) const {
 int64_t StepBudget::ChunkRows(const StepLoad& load) const {
   if (load.decoding == 0) return max_rows_;
   if (layer_seconds_ <= 0) return std::min(max_rows_, kLeastRows);
-  // A layer costs something whatever its rows, so this moves towards the right number step by step.
+  // A layer costs something whatever its rows, so this grows towards the right number step by step. It shrinks at once:
+  // after a time without decoding, chunks have been as long as can be.
   const double fitting = static_cast<double>(rows_) * Allowance(load) / layer_seconds_;
-  const double bounded = std::clamp(fitting, static_cast<double>(rows_) / 4, static_cast<double>(rows_) * 2);
+  const double bounded = std::min(fitting, static_cast<double>(rows_) * 2);
   const int64_t rows = static_cast<int64_t>(bounded) / kLeastRows * kLeastRows;
   return std::min(max_rows_, std::max(kLeastRows, rows));
 }

@@ -29,7 +29,14 @@ TEST(StepBudget, ChunksAreAsLongAsALayerFitsHoweverCheapTheLastOneIs) {
   EXPECT_FALSE(budget.MayRunLayer(kOneOfEach, 0.003));
   // Deeper in the prompt a row costs more.
   for (int chunk = 0; chunk < 20; ++chunk) rows = RunChunk(&budget, kOneOfEach, 4e-4, 0);
-  EXPECT_EQ(rows, 32);
+  EXPECT_EQ(rows, 16);
+}
+
+TEST(StepBudget, AfterATimeAloneTheNextChunkIsShortAtOnce) {
+  StepBudget budget(512);
+  budget.OnDecode(0.010);
+  EXPECT_EQ(RunChunk(&budget, {0, 2}, 4e-5, 0), 512);
+  EXPECT_LE(RunChunk(&budget, kOneOfEach, 4e-5, 0), 112);
 }
 
 TEST(StepBudget, WithNothingToDecodeChunksAreLong) {
