@@ -2,7 +2,7 @@
 //
 // A prompt's chunk goes through the layers a few at a time, between decoding steps. A step that decodes is stretched by
 // at most kStretch of what decoding alone takes (by more, when more prompts wait than sequences decode), but by one
-// layer at least, and chunks are as long as one layer fits. Pure arithmetic.
+// layer at least, and chunks are as long as one layer fits, 16 rows at least. Pure arithmetic.
 #pragma once
 
 #include <cstdint>
