@@ -1,10 +1,11 @@
 // Causal grouped-query attention over paged keys and values with a running softmax (Milakov & Gimelshein 2018; Dao et
 // al. 2022). V as in elements.h, the element types E of keys and values as in kv_cache.h.
 //
-// A row is one query head of one token. A prompt's many rows share each page, converted once: keys transposed, so that
-// lanes are positions, and values as they are. Decoding has few rows and takes keys and values from the page as it
-// multiplies them, lanes being dimensions. What a row computes depends on its own positions and the phase only: pages
-// in order, and within a page positions in order.
+// A row is one query head of one token. Rows go through spans of positions that begin at multiples of a span's length:
+// a span's scores, their softmax, its weighted values. A prompt's many rows share converted keys and values: keys
+// transposed, so that lanes are positions, and values in columns of two vectors. Decoding has few rows and takes keys
+// and values from the page as it multiplies them, lanes being dimensions. What a row computes depends on its own
+// positions and the phase only.
 #pragma once
 
 #include "kernels/kernels.h"
@@ -15,34 +16,37 @@
 namespace inkstone {
 namespace {
 
-inline constexpr int kRowsTogether = 4;  // rows that share a load of keys or values in registers
-inline constexpr int kRowTarget = 32;    // rows that share a converted page, at least one token's
+inline constexpr int kRowTarget = 128;   // rows that share a converted span, at least one token's
+inline constexpr int kSpanTarget = 128;  // positions between two softmaxes of a row, at least one page's
 
 inline constexpr int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // How the scratch memory of one call is laid out, in floats.
 template <class V>
 struct AttentionLayout {
-  static constexpr int kBlock = 2 * V::kLanes;  // positions whose keys are transposed together
-  int64_t tokens;                               // that share a converted page
-  int64_t rows;                                 // tokens * heads of the group
-  int64_t padded_dim;                           // head_dim up to whole vectors
-  int64_t padded_page;                          // page_tokens up to whole blocks
+  static constexpr int kBlock = 2 * V::kLanes;                   // positions whose keys are transposed together
+  static constexpr int kColumn = 2 * V::kLanes;                  // dimensions of values that lie together
+  static constexpr int kRowsTogether = V::kLanes == 16 ? 8 : 4;  // that share a load of keys or values in registers
+  int64_t tokens;                                                // that share a converted span
+  int64_t rows;                                                  // tokens * heads of the group
+  int64_t padded_dim;                                            // head_dim up to whole vectors
+  int64_t span;                                                  // whole pages
+  int64_t padded_span;                                           // a block may begin at the last position
   AttentionLayout(int group, int head_dim, int page_tokens)
       : tokens(group >= kRowTarget ? 1 : kRowTarget / group),
         rows(tokens * group),
         padded_dim(RoundUp(head_dim, V::kLanes)),
-        padded_page(RoundUp(page_tokens, kBlock)) {}
+        span(page_tokens >= kSpanTarget ? page_tokens : kSpanTarget / page_tokens * page_tokens),
+        padded_span(span + kBlock) {}
 
-  int64_t keys() const { return 0; }                                      // (head_dim, kBlock)
-  int64_t values() const { return keys() + padded_dim * kBlock; }         // (page_tokens, padded_dim)
-  int64_t scores() const { return values() + padded_page * padded_dim; }  // (rows, padded_page)
-  int64_t queries() const { return scores() + rows * padded_page; }       // (rows, padded_dim), decoding
-  int64_t sums() const { return queries() + rows * padded_dim; }          // (rows, padded_dim)
-  int64_t max() const { return sums() + rows * padded_dim; }              // (rows)
-  int64_t total() const { return max() + rows; }                          // (rows)
-  int64_t shrink() const { return total() + rows; }                       // (rows)
-  int64_t end() const { return shrink() + rows; }
+  int64_t keys() const { return 0; }                                                 // (padded_dim, kBlock)
+  int64_t values() const { return keys() + padded_dim * kBlock; }                    // (columns, span, kColumn)
+  int64_t scores() const { return values() + span * RoundUp(padded_dim, kColumn); }  // (rows, padded_span)
+  int64_t queries() const { return scores() + rows * padded_span; }                  // (rows, padded_dim), decoding
+  int64_t sums() const { return queries() + rows * padded_dim; }                     // (rows, padded_dim)
+  int64_t max() const { return sums() + rows * padded_dim; }                         // (rows)
+  int64_t total() const { return max() + rows; }                                     // (rows)
+  int64_t end() const { return total() + rows; }
 };
 
 // What both phases do with a KV head's rows. `Entries` are a head's vectors in a page, `bytes` apart.
@@ -63,7 +67,6 @@ struct AttentionRows {
   float* sums;
   float* max;
   float* total;
-  float* shrink;
 
   AttentionRows(const AttentionOp& o, int head, float* scratch)
       : op(o),
@@ -78,8 +81,7 @@ struct AttentionRows {
         queries(scratch + layout.queries()),
         sums(scratch + layout.sums()),
         max(scratch + layout.max()),
-        total(scratch + layout.total()),
-        shrink(scratch + layout.shrink()) {}
+        total(scratch + layout.total()) {}
 
   const std::byte* Entries(const std::byte* page, int64_t bytes) const {
     return page + kv_head * static_cast<int64_t>(op.page_tokens) * bytes;
@@ -88,9 +90,9 @@ struct AttentionRows {
     return op.q + (token_begin + row / group) * op.q_stride + (kv_head * group + row % group) * op.head_dim;
   }
 
-  // Turns the first n scores of a row into weights relative to the row's new maximum.
+  // Turns the first n scores of a row into weights relative to the row's new maximum, and its sums so far with them.
   void Softmax(int64_t row, int64_t n) {
-    float* s = scores + row * layout.padded_page;
+    float* s = scores + row * layout.padded_span;
     const F lowest = V::Set(-__builtin_inff());
     const F scale = V::Set(op.scale);
     F top = V::Set(max[row]);
@@ -107,25 +109,31 @@ struct AttentionRows {
       V::Store(s + i, e);
       sum = V::Add(sum, e);
     }
-    float lanes[V::kLanes];
-    V::Store(lanes, Exp<V>(V::Set(max[row] - new_max)));
-    shrink[row] = lanes[0];
-    total[row] = total[row] * lanes[0] + V::Sum(sum);
+    if (new_max != max[row]) Shrink(row, Exp<V>(V::Set(max[row] - new_max)));
+    total[row] += V::Sum(sum);
     max[row] = new_max;
   }
 
-  // Adds n weighted values of type E to columns [d, d + D vectors) of R rows' sums. d is a multiple of E's run.
+  void Shrink(int64_t row, F factor) {
+    float* s = sums + row * layout.padded_dim;
+    for (int64_t d = 0; d < layout.padded_dim; d += V::kLanes) V::Store(s + d, V::Mul(V::Load(s + d), factor));
+    float lanes[V::kLanes];
+    V::Store(lanes, factor);
+    total[row] *= lanes[0];
+  }
+
+  // Adds n weighted values of type E, the span's from `from` on, to columns [d, d + D vectors) of R rows' sums. d is a
+  // multiple of E's run.
   template <class E, int R, int D>
-  void SumValues(const std::byte* entries, int64_t bytes, int64_t dim, int64_t row, int64_t n, int64_t d) {
+  void SumValues(const std::byte* entries, int64_t bytes, int64_t dim, int64_t row, int64_t from, int64_t n,
+                 int64_t d) {
     constexpr int kParts = E::template kRun<V> / V::kLanes;
     F acc[R][D];
     const float* weight[R];
+    float* sum = sums + row * layout.padded_dim + d;
     Unroll<R>([&](auto r) {
-      weight[r] = scores + (row + r) * layout.padded_page;
-      const F factor = V::Set(shrink[row + r]);
-      Unroll<D>([&](auto i) {
-        acc[r][i] = V::Mul(V::Load(sums + (row + r) * layout.padded_dim + d + i * V::kLanes), factor);
-      });
+      weight[r] = scores + (row + r) * layout.padded_span + from;
+      Unroll<D>([&](auto i) { acc[r][i] = V::Load(sum + r * layout.padded_dim + i * V::kLanes); });
     });
     for (int64_t p = 0; p < n; ++p, entries += bytes) {
       F v[D];
@@ -137,32 +145,16 @@ struct AttentionRows {
         Unroll<D>([&](auto i) { acc[r][i] = V::MulAdd(w, v[i], acc[r][i]); });
       });
     }
-    Unroll<R>([&](auto r) {
-      Unroll<D>([&](auto i) { V::Store(sums + (row + r) * layout.padded_dim + d + i * V::kLanes, acc[r][i]); });
-    });
+    Unroll<R>(
+        [&](auto r) { Unroll<D>([&](auto i) { V::Store(sum + r * layout.padded_dim + i * V::kLanes, acc[r][i]); }); });
   }
 
-  // Rows [row, row_end), which all see n values. kColumns vectors of a row's sums stay in registers while values stream
-  // by.
-  template <class E, int kColumns>
-  void SumRows(const std::byte* entries, int64_t bytes, int64_t dim, int64_t row, int64_t row_end, int64_t n) {
-    constexpr int kParts = E::template kRun<V> / V::kLanes;
-    constexpr int kRows = kColumns * kRowsTogether > V::kLanes ? V::kLanes / kColumns : kRowsTogether;
-    ForTokens<kRows>(row_end - row, [&](auto r, int64_t i) {
-      ForTokens<kColumns>(layout.padded_dim / V::kLanes, [&](auto columns, int64_t column) {
-        if constexpr (columns % kParts == 0) {
-          SumValues<E, r, columns>(entries, bytes, dim, row + i, n, column * V::kLanes);
-        }
-      });
-    });
-  }
-
-  // Positions of the page from `base` on that a row sees, rows counting from token_begin.
+  // Positions of the span from `base` on that a row sees, rows counting from token_begin; not positive: none.
   int64_t Visible(int64_t token_begin, int64_t row, int64_t base) const {
-    return Smaller<int64_t>(op.page_tokens, op.first_position + token_begin + row / group + 1 - base);
+    return Smaller<int64_t>(layout.span, op.first_position + token_begin + row / group + 1 - base);
   }
 
-  // Weighs and sums a page's values for rows [row, rows): sum(row, row_end, n) for those that see n positions.
+  // Weighs and sums a span's values for rows [row, rows): sum(row, row_end, n) for those that see n positions.
   template <class Sum>
   void WeighRows(int64_t token_begin, int64_t row, int64_t rows, int64_t base, Sum&& sum) {
     while (row < rows) {
@@ -173,6 +165,20 @@ struct AttentionRows {
       row = end;
     }
   }
+
+  // body(page, first, count) for a span's pages: the page's first position in the span, and how many of `have` it has.
+  template <class Body>
+  void ForPages(int64_t base, int64_t have, Body&& body) const {
+    for (int64_t first = 0; first < have; first += op.page_tokens) {
+      body((base + first) / op.page_tokens, first, Smaller<int64_t>(op.page_tokens, have - first));
+    }
+  }
+
+  // The first row that sees a position, counting as rows of token_begin do.
+  int64_t FirstRow(int64_t token_begin, int64_t position) const {
+    const int64_t blind = position - op.first_position - token_begin;  // tokens that come before it
+    return blind > 0 ? blind * group : 0;
+  }
 };
 
 // Keys and values are converted to f32, each by its type, and serve many rows.
@@ -181,10 +187,12 @@ struct PromptAttender : AttentionRows<V> {
   using Base = AttentionRows<V>;
   using F = typename V::F;
   using Base::group, Base::keys, Base::layout, Base::op, Base::scores, Base::values;
-  static constexpr int kBlock = AttentionLayout<V>::kBlock;  // positions scored together
+  static constexpr int kBlock = AttentionLayout<V>::kBlock;
+  static constexpr int kColumn = AttentionLayout<V>::kColumn;
+  static constexpr int kRowsTogether = AttentionLayout<V>::kRowsTogether;
 
   void (PromptAttender::*transpose)(const std::byte* entries, int64_t from, int64_t count);
-  void (PromptAttender::*convert)(const std::byte* entries, int64_t count);
+  void (PromptAttender::*convert)(const std::byte* entries, int64_t first, int64_t count);
 
   PromptAttender(const AttentionOp& o, int head, float* scratch)
       : Base(o, head, scratch),
@@ -209,11 +217,14 @@ struct PromptAttender : AttentionRows<V> {
     }
   }
 
+  // Values of a page to the span's from `first` on.
   template <class E>
-  void ConvertValues(const std::byte* entries, int64_t count) {
+  void ConvertValues(const std::byte* entries, int64_t first, int64_t count) {
     for (int64_t p = 0; p < count; ++p) {
-      for (int64_t d = 0; d < op.head_dim; d += V::kLanes) {
-        V::Store(values + p * layout.padded_dim + d, LoadKv<V, E>(entries + p * this->v_bytes, d, op.head_dim));
+      for (int64_t d = 0; d < layout.padded_dim; d += V::kLanes) {
+        float* column = values + d / kColumn * layout.span * kColumn;
+        V::Store(column + (first + p) * kColumn + d % kColumn,
+                 LoadKv<V, E>(entries + p * this->v_bytes, d, op.head_dim));
       }
     }
   }
@@ -237,25 +248,51 @@ struct PromptAttender : AttentionRows<V> {
       });
     }
     Unroll<R>([&](auto r) {
-      float* out = scores + (row + r) * layout.padded_page + from;
+      float* out = scores + (row + r) * layout.padded_span + from;
       V::Store(out, acc[r][0]);
       V::Store(out + V::kLanes, acc[r][1]);
     });
   }
 
-  // One page for tokens of which rows [row, rows) see something of it; `have` positions are filled.
-  void Page(int64_t page, int64_t token_begin, int64_t row, int64_t rows, int64_t have) {
-    for (int64_t from = 0; from < have; from += kBlock) {
-      const int64_t count = Smaller<int64_t>(kBlock, have - from);
-      (this->*transpose)(this->Entries(op.k_pages[page], this->k_bytes), from, count);
-      ForTokens<kRowsTogether>(rows - row, [&](auto r, int64_t i) { ScoreRows<r>(token_begin, row + i, from); });
+  // Scores of a page, the span's from `first` on, for the rows that see something of it.
+  void ScorePage(int64_t page, int64_t first, int64_t count, int64_t token_begin, int64_t rows) {
+    const std::byte* entries = this->Entries(op.k_pages[page], this->k_bytes);
+    for (int64_t from = 0; from < count; from += kBlock) {
+      (this->*transpose)(entries, from, Smaller<int64_t>(kBlock, count - from));
+      const int64_t row = this->FirstRow(token_begin, page * op.page_tokens + from);
+      ForTokens<kRowsTogether>(rows - row,
+                               [&](auto r, int64_t i) { ScoreRows<r>(token_begin, row + i, first + from); });
     }
-    (this->*convert)(this->Entries(op.v_pages[page], this->v_bytes), have);
-    this->WeighRows(token_begin, row, rows, page * op.page_tokens, [&](int64_t begin, int64_t end, int64_t n) {
-      this->template SumRows<KvFloat<ElementF32>, 2>(reinterpret_cast<const std::byte*>(values),
-                                                     layout.padded_dim * static_cast<int64_t>(sizeof(float)),
-                                                     layout.padded_dim, begin, end, n);
+  }
+
+  // n values of one column after the other, so that a column stays near while the rows go by.
+  void SumColumns(int64_t row, int64_t row_end, int64_t n) {
+    for (int64_t d = 0; d < layout.padded_dim; d += kColumn) {
+      // SumValues adds d to where a value begins.
+      const float* column = values + d * (layout.span - 1);
+      const auto sum = [&](auto width) {
+        ForTokens<kRowsTogether>(row_end - row, [&](auto r, int64_t i) {
+          this->template SumValues<KvFloat<ElementF32>, r, width>(reinterpret_cast<const std::byte*>(column),
+                                                                  kColumn * static_cast<int64_t>(sizeof(float)),
+                                                                  layout.padded_dim, row + i, 0, n, d);
+        });
+      };
+      if (d + V::kLanes < layout.padded_dim) {
+        sum(std::integral_constant<int, 2>());
+      } else {
+        sum(std::integral_constant<int, 1>());
+      }
+    }
+  }
+
+  // A span for tokens of which rows [row, rows) see something of it; `have` positions are filled.
+  void Span(int64_t base, int64_t have, int64_t token_begin, int64_t row, int64_t rows) {
+    this->ForPages(base, have, [&](int64_t page, int64_t first, int64_t count) {
+      ScorePage(page, first, count, token_begin, rows);
+      (this->*convert)(this->Entries(op.v_pages[page], this->v_bytes), first, count);
     });
+    this->WeighRows(token_begin, row, rows, base,
+                    [&](int64_t begin, int64_t end, int64_t n) { SumColumns(begin, end, n); });
   }
 };
 
@@ -266,9 +303,10 @@ struct DecodeAttender : AttentionRows<V> {
   using Base = AttentionRows<V>;
   using F = typename V::F;
   using Base::layout, Base::op, Base::queries, Base::scores;
+  static constexpr int kRowsTogether = 4;
 
-  void (DecodeAttender::*score)(int64_t page, int64_t row, int64_t rows, int64_t have);
-  void (DecodeAttender::*sum)(const std::byte* entries, int64_t row, int64_t row_end, int64_t n);
+  void (DecodeAttender::*score)(int64_t page, int64_t first, int64_t count, int64_t row, int64_t rows);
+  void (DecodeAttender::*sum)(int64_t page, int64_t first, int64_t count, int64_t row, int64_t row_end);
 
   DecodeAttender(const AttentionOp& o, int head, float* scratch)
       : Base(o, head, scratch),
@@ -285,8 +323,8 @@ struct DecodeAttender : AttentionRows<V> {
     for (int64_t i = 0; i < this->v_bytes; i += 64) __builtin_prefetch(value + i);
   }
 
-  // Unscaled scores of R rows with positions [from, from + count) of a page, count <= lanes, those beyond being zero.
-  // Meanwhile touches their values.
+  // Unscaled scores, from `from` on, of R rows with `count` positions, at most lanes; those beyond are zero. Meanwhile
+  // touches their values.
   template <class E, int R>
   void DotRows(const std::byte* key, const std::byte* value, int64_t row, int64_t from, int64_t count) {
     constexpr int kRun = E::template kRun<V>;
@@ -305,33 +343,48 @@ struct DecodeAttender : AttentionRows<V> {
       Unroll<R>([&](auto r) { dot[r][p] = acc[r]; });
     }
     for (int64_t p = count; p < V::kLanes; ++p) Unroll<R>([&](auto r) { dot[r][p] = V::Zero(); });
-    Unroll<R>([&](auto r) { V::Store(scores + (row + r) * layout.padded_page + from, V::SumEach(dot[r])); });
+    Unroll<R>([&](auto r) { V::Store(scores + (row + r) * layout.padded_span + from, V::SumEach(dot[r])); });
   }
 
   template <class E>
-  void ScorePage(int64_t page, int64_t row, int64_t rows, int64_t have) {
+  void ScorePage(int64_t page, int64_t first, int64_t count, int64_t row, int64_t rows) {
     const std::byte* key_entries = this->Entries(op.k_pages[page], this->k_bytes);
     const std::byte* value_entries = this->Entries(op.v_pages[page], this->v_bytes);
-    for (int64_t from = 0; from < have; from += V::kLanes) {
-      const int64_t count = Smaller<int64_t>(V::kLanes, have - from);
+    for (int64_t from = 0; from < count; from += V::kLanes) {
+      const int64_t positions = Smaller<int64_t>(V::kLanes, count - from);
       ForTokens<kRowsTogether>(rows - row, [&](auto r, int64_t i) {
-        DotRows<E, r>(key_entries + from * this->k_bytes, value_entries + from * this->v_bytes, row + i, from, count);
+        DotRows<E, r>(key_entries + from * this->k_bytes, value_entries + from * this->v_bytes, row + i, first + from,
+                      positions);
       });
     }
   }
 
+  // kColumns vectors of some rows' sums stay in registers while a page's values stream by.
   template <class E>
-  void SumPage(const std::byte* entries, int64_t row, int64_t row_end, int64_t n) {
+  void SumPage(int64_t page, int64_t first, int64_t count, int64_t row, int64_t row_end) {
     constexpr int kParts = E::template kRun<V> / V::kLanes;
     constexpr int kColumns = V::kLanes == 16 || kParts == 4 ? 4 : 2;
-    this->template SumRows<E, kColumns>(entries, this->v_bytes, op.head_dim, row, row_end, n);
+    constexpr int kRows = kColumns * kRowsTogether > V::kLanes ? V::kLanes / kColumns : kRowsTogether;
+    const std::byte* entries = this->Entries(op.v_pages[page], this->v_bytes);
+    const int64_t dim = op.head_dim;
+    ForTokens<kRows>(row_end - row, [&](auto r, int64_t i) {
+      ForTokens<kColumns>(layout.padded_dim / V::kLanes, [&](auto columns, int64_t column) {
+        if constexpr (columns % kParts == 0) {
+          this->template SumValues<E, r, columns>(entries, this->v_bytes, dim, row + i, first, count,
+                                                  column * V::kLanes);
+        }
+      });
+    });
   }
 
-  void Page(int64_t page, int64_t token_begin, int64_t row, int64_t rows, int64_t have) {
-    (this->*score)(page, row, rows, have);
-    const std::byte* entries = this->Entries(op.v_pages[page], this->v_bytes);
-    this->WeighRows(token_begin, row, rows, page * op.page_tokens,
-                    [&](int64_t begin, int64_t end, int64_t n) { (this->*sum)(entries, begin, end, n); });
+  void Span(int64_t base, int64_t have, int64_t token_begin, int64_t row, int64_t rows) {
+    this->ForPages(base, have, [&](int64_t page, int64_t first, int64_t count) {
+      (this->*score)(page, first, count, this->FirstRow(token_begin, base + first), rows);
+    });
+    this->WeighRows(token_begin, row, rows, base, [&](int64_t begin, int64_t end, int64_t n) {
+      this->ForPages(base, n,
+                     [&](int64_t page, int64_t first, int64_t count) { (this->*sum)(page, first, count, begin, end); });
+    });
   }
 };
 
@@ -346,12 +399,10 @@ inline void AttendTokens(Attender& a, int64_t token_begin, int64_t token_end) {
     a.BeginRow(token_begin, row);
   }
   memset(a.sums, 0, static_cast<size_t>(rows * a.layout.padded_dim) * sizeof(float));
-  const int64_t pages = (op.first_position + token_end + op.page_tokens - 1) / op.page_tokens;
-  for (int64_t page = 0; page < pages; ++page) {
-    const int64_t base = page * op.page_tokens;
-    const int64_t have = Smaller<int64_t>(op.page_tokens, op.first_position + token_end - base);
-    const int64_t blind = base - op.first_position - token_begin;  // tokens that end before this page
-    a.Page(page, token_begin, blind > 0 ? blind * a.group : 0, rows, have);
+  const int64_t positions = op.first_position + token_end;
+  for (int64_t base = 0; base < positions; base += a.layout.span) {
+    const int64_t have = Smaller(a.layout.span, positions - base);
+    a.Span(base, have, token_begin, a.FirstRow(token_begin, base), rows);
   }
   for (int64_t row = 0; row < rows; ++row) {
     float* out =
