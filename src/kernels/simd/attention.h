@@ -16,7 +16,6 @@
 namespace inkstone {
 namespace {
 
-inline constexpr int kRowTarget = 128;   // rows that share a converted span, at least one token's
 inline constexpr int kSpanTarget = 128;  // positions between two softmaxes of a row, at least one page's
 
 inline constexpr int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -27,6 +26,7 @@ struct AttentionLayout {
   static constexpr int kBlock = 2 * V::kLanes;                   // positions whose keys are transposed together
   static constexpr int kColumn = 2 * V::kLanes;                  // dimensions of values that lie together
   static constexpr int kRowsTogether = V::kLanes == 16 ? 8 : 4;  // that share a load of keys or values in registers
+  static constexpr int kRowTarget = 16 * V::kLanes;              // that share a converted span, at least one token's
   int64_t tokens;                                                // that share a converted span
   int64_t rows;                                                  // tokens * heads of the group
   int64_t padded_dim;                                            // head_dim up to whole vectors

@@ -1,19 +1,12 @@
-// Attention and row-wise operations.
+// Row-wise operations.
 #include "kernels/simd/row_wise.h"
 
-#include "kernels/simd/attention.h"
+#include "kernels/simd/kv_cache.h"
 #include "kernels/x86_avx512vnni/avx512vnni.h"
 #include "kernels/x86_avx512vnni/vec.h"
 
 namespace inkstone::avx512vnni {
 
-size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens) {
-  return AttentionScratch<Vec>(heads_per_kv, head_dim, page_tokens);
-}
-void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,
-               void* scratch) {
-  AttendKv<Vec>(op, kv_head_begin, kv_head_end, token_begin, token_end, scratch);
-}
 void RmsNorm(const float* x, int64_t x_stride, const float* weight, float eps, int64_t rows, int64_t cols, float* out,
              int64_t out_stride) {
   RmsNormRows<Vec>(x, x_stride, weight, eps, rows, cols, out, out_stride);
