@@ -105,11 +105,20 @@ void Scheduler::Admit() {
 
 int64_t Scheduler::EffectivePriority(const Sequence& s) const { return s.priority + (now_() - s.submitted) / kAging; }
 
+Clock::time_point Scheduler::DueAlone(const Sequence& s) const {
+  const int64_t computed = stats_.prompt_tokens - stats_.cached_tokens;
+  if (computed == 0) return s.submitted;
+  const double token_seconds = stats_.prefill_seconds / static_cast<double>(computed);
+  const std::chrono::duration<double> seconds(token_seconds * static_cast<double>(s.prompt_tokens - s.cached));
+  return s.submitted + std::chrono::duration_cast<Clock::duration>(seconds);
+}
+
 std::deque<Scheduler::SequencePtr>::iterator Scheduler::Next() {
   const auto before = [this](const Sequence& a, const Sequence& b) {
     if (const auto pa = EffectivePriority(a), pb = EffectivePriority(b); pa != pb) return pa > pb;
     if (a.started != b.started) return a.started;
     if (const double sa = share_.served(a.client), sb = share_.served(b.client); sa != sb) return sa < sb;
+    if (const auto da = DueAlone(a), db = DueAlone(b); da != db) return da < db;
     return a.id < b.id;
   };
   auto best = waiting_.end();
@@ -201,14 +210,17 @@ void Scheduler::ReservePages() {
 }
 
 void Scheduler::Preempt() {
-  SequencePtr last = std::move(running_.back());
-  running_.pop_back();
-  job_.Drop(last.get());
-  Keep(last.get(), true);
-  last->pages.Clear();
-  last->computed = 0;
+  Keep(running_.back().get(), true);
+  WaitAgain(running_.back().get());
+}
+
+void Scheduler::WaitAgain(const Sequence* sequence) {
+  SequencePtr s = Take(sequence);
+  job_.Drop(s.get());
+  s->pages.Clear();
+  s->computed = 0;
   ++stats_.preempted;
-  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), last, kOlder), std::move(last));
+  waiting_.insert(std::upper_bound(waiting_.begin(), waiting_.end(), s, kOlder), std::move(s));
 }
 
 StepLoad Scheduler::CurrentLoad() const {
@@ -270,7 +282,8 @@ void Scheduler::BeginPrefill() {
   // running_ has the order of priority and age already.
   std::stable_sort(candidates.begin(), candidates.end(), [this](const Sequence* a, const Sequence* b) {
     if (a->priority != b->priority) return a->priority > b->priority;
-    return share_.served(a->client) < share_.served(b->client);
+    if (const double sa = share_.served(a->client), sb = share_.served(b->client); sa != sb) return sa < sb;
+    return DueAlone(*a) < DueAlone(*b);
   });
   std::vector<Part> parts;
   int64_t rows = budget_.ChunkRows(CurrentLoad());
@@ -315,11 +328,21 @@ void Scheduler::FinishPrefill() {
 }
 
 void Scheduler::Fail(const std::vector<Part>& parts, const Status& status) {
-  // Without a page of one sequence the others have computed nothing wrong: they repeat the step.
-  const bool unread = pool_.spill() != nullptr && pool_.spill()->TakeFailedRead();
-  if (unread) cache_.DropSpilled();
+  if (pool_.spill() == nullptr || !pool_.spill()->TakeFailedRead()) {
+    for (const Part& part : parts) Fail(part.sequence, status);
+    return;
+  }
+  // Nothing that was on disk is used again. Whose pages were in memory repeats the step; the others compute theirs
+  // again, once.
+  cache_.DropSpilled();
   for (const Part& part : parts) {
-    if (!unread || part.sequence->pages.spilled_pages() > 0) Fail(part.sequence, status);
+    Sequence* s = part.sequence;
+    if (s->pages.spilled_pages() == 0) continue;
+    if (std::exchange(s->lost_pages, true)) {
+      Fail(s, status);
+    } else {
+      WaitAgain(s);
+    }
   }
 }
 

@@ -3,10 +3,10 @@
 // A step decodes one token of every sequence that waits for one, then takes the current chunk of prompts through as
 // many layers as StepBudget allows. A request is admitted when its prompt finds pages, idle ones of the prefix cache
 // included, with one to spare; who goes first is a matter of priority, of what the client has had (FairShare), and of
-// age. One whose beginning is being computed for another waits for it, and shares the pages. When pages run out, a
-// sequence spills its own where that is possible (PageRoom); else the last in order gives up its pages and waits again;
-// later its tokens are computed again by the kernels that computed them the first time, so that its text does not
-// change. The first in order is never preempted, so there is progress.
+// when the first token would be due. One whose beginning is being computed for another waits for it, and shares the
+// pages. When pages run out, a sequence spills its own where that is possible (PageRoom); else the last in order gives
+// up its pages and waits again; later its tokens are computed again by the kernels that computed them the first time,
+// so that its text does not change. The first in order is never preempted, so there is progress.
 #pragma once
 
 #include <cstdint>
@@ -73,6 +73,9 @@ class Scheduler {
   // The one to admit next; end() when none may be.
   std::deque<SequencePtr>::iterator Next();
   int64_t EffectivePriority(const Sequence& s) const;
+  // When about the first token would have come, had the request been alone. By this order nobody waits long for the
+  // others of its client: neither a short prompt for a long one, nor a long one for ever more short ones.
+  Clock::time_point DueAlone(const Sequence& s) const;
   // Whether a sequence that runs is about to compute much of what this one begins with.
   bool ComesAfterAnother(const Sequence& s) const;
   // Reads what the store has of the sequence's beginning; false when there is more than one step has time for.
@@ -83,7 +86,10 @@ class Scheduler {
   PrefixQuery QueryOf(const Sequence& s) const;
   bool Reserve(Sequence* s);
   void ReservePages();
+  // The last in order gives up its pages; the prefix cache has them, while it can.
   void Preempt();
+  // Back to the queue, without pages.
+  void WaitAgain(const Sequence* sequence);
   void SpillPages();
   bool MayAdmit() const;
   void AllowAlone(const Sequence& s);
@@ -95,7 +101,8 @@ class Scheduler {
   void Prefill();
   void BeginPrefill();
   void FinishPrefill();
-  // Ends the parts of a step that went wrong; where spilled pages could not be read, those that have such.
+  // After a step that went wrong: ends its parts. Where only pages on disk could not be read, those that have such
+  // begin again, or end when they did so before.
   void Fail(const std::vector<Part>& parts, const Status& status);
   void Fail(const Sequence* sequence, Status status);
 

@@ -23,6 +23,7 @@ constexpr int kPageTokens = 4;
 struct FakeDisk {
   std::set<int32_t> bad_slots = {};  // cannot be read
   int64_t writes = 1'000'000'000;    // after which none succeeds
+  int64_t failing_read = -1;         // one that fails, counting from 0
 };
 
 class FakeSpill final : public SpillDevice {
@@ -37,6 +38,7 @@ class FakeSpill final : public SpillDevice {
     };
     const auto bad = disk_.bad_slots.lower_bound(slot(offset));
     if (bad != disk_.bad_slots.end() && *bad <= slot(offset + bytes.size() - 1)) return DataLoss("a bad block");
+    if (disk_.failing_read-- == 0) return DataLoss("a bad block");
     std::memcpy(bytes.data(), bytes_.data() + offset, bytes.size());
     return Status::Ok();
   }
@@ -477,6 +479,34 @@ TEST(SchedulerTest, WhatLiesOnDiskIsFoundAgain) {
   }
 }
 
+// What a disk does not return once is computed again, also where only the cache had it.
+TEST(SchedulerTest, APageThatDoesNotComeBackOnceCostsTimeOnly) {
+  EngineOptions options{.context = 160, .kv_tokens = 40 * kPageTokens, .max_sequences = 2, .prompt_chunk = 16};
+  options.prefix = PrefixReuse::kPrompts;
+  int64_t failed = 0;
+  const auto answers = [&](int64_t pages, int64_t failing_read) {
+    options.kv_tokens = pages * kPageTokens;
+    options.spill_tokens = pages < 40 ? 40 * kPageTokens : 0;
+    World world(options, pages, {{}, 1'000'000'000, failing_read});
+    std::vector<Answer> seen(3);
+    for (size_t i = 0; i < seen.size(); ++i) {
+      GenerationRequest request{.prompt = Tokens(120, 1), .max_tokens = 6};
+      request.sampling.seed = i;
+      world.Add(i + 1, request, Into(&seen[i]));
+      for (int step = 0; step < 1000 && !world.scheduler_->idle(); ++step) {
+        world.scheduler_->Step();
+        world.CheckPages();
+      }
+      EXPECT_EQ(seen[i].finish, FinishReason::kLength) << failing_read;
+    }
+    failed += world.scheduler_->stats().spill.failed_reads;
+    return std::vector{seen[0].tokens, seen[1].tokens, seen[2].tokens};
+  };
+  const auto roomy = answers(40, -1);
+  for (int64_t read = 0; read < 40; ++read) EXPECT_EQ(answers(6, read), roomy) << read;
+  EXPECT_GT(failed, 5) << "reads ahead that fail are repeated";
+}
+
 // The same, answers used again: nothing leaks and everything ends. So it is with a window, and with pages on
 // disk.
 class AnswersUsedAgain : public ::testing::TestWithParam<std::tuple<bool, int>> {};
@@ -559,6 +589,32 @@ TEST(SchedulerTest, ClientsTakeTurns) {
   while (!world.scheduler_->idle()) world.scheduler_->Step();
   EXPECT_EQ(order[1], "few");
   EXPECT_EQ(order[3], "few");
+}
+
+// Short prompts of a client pass its long one, which gets its turn all the same.
+TEST(SchedulerTest, NobodyWaitsLongForOthersOfTheSameClient) {
+  World world({.context = 1024, .kv_tokens = 4096, .max_sequences = 8, .prompt_chunk = 64}, 1024);
+  RequestId next = 1;
+  std::map<RequestId, Answer> answers;
+  const auto add = [&](size_t tokens) {
+    GenerationRequest request{.prompt = Tokens(tokens, static_cast<uint32_t>(next)), .max_tokens = 1};
+    request.sampling.seed = next;
+    world.Add(next, request, Into(&answers[next]));
+    return next++;
+  };
+  const auto seconds = [&](RequestId id) {
+    const Clock::time_point begin = world.now_;
+    for (int step = 0; step < 10000 && !answers[id].finish; ++step) world.scheduler_->Step();
+    EXPECT_TRUE(answers[id].finish);
+    return std::chrono::duration<double>(world.now_ - begin).count();
+  };
+  const double long_alone = seconds(add(900)), short_alone = seconds(add(64));
+  const RequestId longer = add(900);
+  world.scheduler_->Step();
+  EXPECT_LT(seconds(add(64)), 3 * short_alone);
+  const Clock::time_point begin = world.now_;
+  while (!answers[longer].finish && next < 1000) seconds(add(64));
+  EXPECT_LT(std::chrono::duration<double>(world.now_ - begin).count(), 3 * long_alone);
 }
 
 TEST(SchedulerTest, PriorityGoesFirstAndPreempts) {

@@ -70,11 +70,12 @@ struct Sequence {
   // token too where the prefix cache had it from an answer: computed again after preemption, it gets the same bits.
   std::vector<Phase> phases;
   PageTable pages;
-  int64_t computed = 0;   // tokens whose keys and values are in the pages
-  int64_t prefilled = 0;  // most prompt tokens that were ever computed: preemption does not take progress back
-  int64_t cached = 0;     // prompt tokens that came from the prefix cache at first
-  int64_t generated = 0;  // tokens drawn, a stop token included
-  bool started = false;   // admitted at least once
+  int64_t computed = 0;     // tokens whose keys and values are in the pages
+  int64_t prefilled = 0;    // most prompt tokens that were ever computed: preemption does not take progress back
+  int64_t cached = 0;       // prompt tokens that came from the prefix cache at first
+  int64_t generated = 0;    // tokens drawn, a stop token included
+  bool started = false;     // admitted at least once
+  bool lost_pages = false;  // a disk did not return some; they were computed again
 
   Clock::time_point submitted = Clock::now();  // changed in simulations only
   Clock::time_point admitted;
