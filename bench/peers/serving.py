@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Puts the same load on Inkstone and on llama.cpp's server, in turns, and compares what their clients see.
 
-Both serve the same file with as many slots as there are clients, the same threads and context, and the defaults otherwise. The load is
+Both serve the same file with as many slots as there are clients, the same threads and context, Inkstone with a profile, and the defaults otherwise. The load is
 `inkstone bench --url`, whose requests are the same for both; it runs on the same machine and says how much of it it took. The
 table shows medians of the rounds. Nothing else should run meanwhile.
 """
@@ -47,6 +47,7 @@ def parse_options():
     parser.add_argument("--rounds", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: %(default)s")
     parser.add_argument("--cpu", help="Inkstone's instruction set, such as avx2, which is what the fetched llama.cpp has; default: the best")
+    parser.add_argument("--profile", default="multi", help="of Inkstone; default: %(default)s, which is for several users")
     parser.add_argument("--llama-server", type=pathlib.Path, metavar="FILE", help="a native build of llama-server instead of the fetched one")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything measured")
     return parser.parse_args()
@@ -62,7 +63,7 @@ def server_command(name, o, port):
     slots, context, threads = str(o.clients), context_of(o), str(o.threads)
     if name == OURS:
         cpu = ["--cpu", o.cpu] if o.cpu else []
-        return [INKSTONE, "serve", o.model, "--port", port, "--sequences", slots, "--context", context, "--threads", threads, "--quiet", *cpu]
+        return [INKSTONE, "serve", o.model, "--port", port, "--profile", o.profile, "--sequences", slots, "--context", context, "--threads", threads, "--quiet", *cpu]
     if o.llama_server:
         return [o.llama_server, "-m", o.model, "--port", port, "-np", slots, "-c", context * o.clients, "-t", threads]
     return [sys.executable, HERE / "llama_server.py", o.model, "--port", port, "--parallel", slots, "--context", context, "--threads", threads]

@@ -57,6 +57,7 @@ Status Run(const ServeOptions& o) {
   }
   INK_ASSIGN_OR_RETURN(session_options.cache_bytes, ParseBytes(o.cache_size));
   session_options.prompt_chunk = o.prompt_chunk;
+  session_options.prefill_share = o.prefill_share;
   ServerOptions options;
   options.limits.connections = o.connections;
   options.logger = MakeLogger();

@@ -18,7 +18,7 @@ constexpr std::array<Profile, 3> kProfiles = {{
     {"single",
      "one person, smallest memory",
      {.sequences = 1, .queue = 4, .prompt_chunk = 256, .context_policy = {Kind::kWindow, 0}}},
-    {"multi", "several users, throughput", {.sequences = 16, .queue = 256, .prompt_chunk = 512}},
+    {"multi", "several users, throughput", {.sequences = 16, .queue = 256, .prompt_chunk = 512, .prefill_share = 0.75}},
     {"longdoc",
      "one long document: as much context as fits, with --spill-size on disk too, the oldest rounds dropped when it is "
      "full",
@@ -35,10 +35,17 @@ void Apply(const ServingSettings& s, ServeOptions* o) {
   o->context = s.context;
   o->kv_types = s.kv_types;
   o->prompt_chunk = s.prompt_chunk;
+  o->prefill_share = s.prefill_share;
   o->context_policy = s.context_policy;
 }
 
 std::string KvText(const ServingSettings& s) { return s.kv_types ? KvTypesName(*s.kv_types) : "auto"; }
+
+std::string ShareText(double share) {
+  std::array<char, 16> text;
+  std::snprintf(text.data(), text.size(), "%g", share);
+  return text.data();
+}
 
 std::string NamesOfProfiles() {
   std::string names;
@@ -60,13 +67,14 @@ std::string DescribeProfiles(std::string_view name, bool json) {
     const std::string context = ContextText(s.context);
     writer.BeginObject().Field("name", profile.name).Field("purpose", profile.purpose);
     writer.Field("sequences", s.sequences).Field("queue", s.queue).Field("context", context);
-    writer.Field("kv_type", KvText(s)).Field("prompt_chunk", s.prompt_chunk);
+    writer.Field("kv_type", KvText(s)).Field("prompt_chunk", s.prompt_chunk).Field("prefill_share", s.prefill_share);
     writer.Field("context_policy", s.context_policy.Name()).EndObject();
     text.append(profile.name).append(": ").append(profile.purpose).append("\n  --sequences ");
     text.append(std::to_string(s.sequences)).append(" --queue ").append(std::to_string(s.queue));
     text.append(" --context ").append(context);
     if (s.kv_types) text.append(" --kv-type ").append(KvText(s));
     text.append(" --prompt-chunk ").append(std::to_string(s.prompt_chunk));
+    text.append(" --prefill-share ").append(ShareText(s.prefill_share));
     text.append(" --context-policy ").append(s.context_policy.Name()).append("\n");
   }
   return json ? writer.EndArray().EndObject().Take() + "\n" : text;
@@ -117,6 +125,12 @@ void DeclareServeOptions(CLI::App* command, ServeOptions* o) {
   command->add_option("--prompt-chunk", o->prompt_chunk, "Prompt tokens in one step; at least --sequences")
       ->capture_default_str()
       ->check(CLI::Range(1, 8192));
+  command
+      ->add_option("--prefill-share", o->prefill_share,
+                   "Share of a step that prompts may take while answers wait for their next token (more, when more "
+                   "prompts wait than answers): little keeps tokens coming evenly, much serves more requests")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 0.9));
   AddContextPolicyOption(command, "reject", [o](const ContextPolicy& policy) { o->context_policy = policy; });
   DeclareCacheOptions(command, o);
   command->add_option("--allow-origin", o->origins, "Further web origin that may call the API, or *");

@@ -21,6 +21,7 @@ struct ServingSettings {
   int64_t context = 0;                   // as MemoryWishes has it
   std::optional<KvTypes> kv_types = {};  // unset: the model's default
   int64_t prompt_chunk = 512;            // prompt tokens in one step
+  double prefill_share = 0.3;            // of a step that decodes, for prompts
   ContextPolicy context_policy = {};
 
   bool operator==(const ServingSettings&) const = default;
@@ -39,6 +40,7 @@ struct ServeOptions : SessionCommandOptions {  // its context and kv_types are s
   int sequences = ServingSettings{}.sequences;
   int queue = ServingSettings{}.queue;
   int64_t prompt_chunk = ServingSettings{}.prompt_chunk;
+  double prefill_share = ServingSettings{}.prefill_share;
   ContextPolicy context_policy = {};
   std::vector<std::string> origins;
   std::vector<std::string> hosts;
@@ -48,7 +50,9 @@ struct ServeOptions : SessionCommandOptions {  // its context and kv_types are s
   std::string cache_folder;
   std::string cache_size = "4GB";
 
-  ServingSettings settings() const { return {sequences, queue, context, kv_types, prompt_chunk, context_policy}; }
+  ServingSettings settings() const {
+    return {sequences, queue, context, kv_types, prompt_chunk, prefill_share, context_policy};
+  }
 };
 
 // An option beats the profile wherever it stands on the command line. --print-profile prints and throws CLI::Success.

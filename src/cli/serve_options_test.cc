@@ -49,11 +49,11 @@ TEST(ServeOptions, AProfileSetsEverySetting) {
 
 TEST(ServeOptions, AnOptionBeatsTheProfileWhereverItStands) {
   for (const char* words : {"--profile longdoc model.gguf --queue 3 --sequences 2 --context 4096 --kv-type f16 "
-                            "--prompt-chunk 64 --context-policy rounds=7",
+                            "--prompt-chunk 64 --prefill-share 0.5 --context-policy rounds=7",
                             "--queue 3 --sequences 2 --context 4096 --kv-type f16 --prompt-chunk 64 "
-                            "--context-policy rounds=7 model.gguf --profile longdoc"}) {
+                            "--prefill-share 0.5 --context-policy rounds=7 model.gguf --profile longdoc"}) {
     const ServingSettings expected{
-        2, 3, 4096, KvTypes{DType::kF16, DType::kF16}, 64, {ContextPolicy::Kind::kRounds, 7}};
+        2, 3, 4096, KvTypes{DType::kF16, DType::kF16}, 64, 0.5, {ContextPolicy::Kind::kRounds, 7}};
     EXPECT_EQ(Parse(words).settings(), expected) << words;
   }
   ServingSettings one = SettingsOf("multi");
@@ -69,9 +69,9 @@ TEST(ServeOptions, ReadsContextsThatAreWordsAndNumbers) {
 }
 
 TEST(ServeOptions, RefuseWhatMakesNoSense) {
-  for (const char* words :
-       {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many", "m --context-policy rounds=0",
-        "m --sequences 0", "m --connections 0", "--print-profile huge"}) {
+  for (const char* words : {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many",
+                            "m --context-policy rounds=0", "m --sequences 0", "m --prefill-share 0.95",
+                            "m --prefill-share -1", "m --connections 0", "--print-profile huge"}) {
     EXPECT_THROW(Parse(words), CLI::ParseError) << words;
   }
 }

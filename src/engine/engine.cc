@@ -57,6 +57,9 @@ Status CheckOptions(const EngineOptions& o, const Model& model, const Tokenizer&
   INK_RETURN_IF_ERROR(AtLeast("max_queue", o.max_queue, 0));
   INK_RETURN_IF_ERROR(AtLeast("prompt_chunk", o.prompt_chunk, 1));
   INK_RETURN_IF_ERROR(AtMost("prompt_chunk", o.prompt_chunk, limits.max_step_rows));
+  if (!(o.prefill_share >= 0 && o.prefill_share <= 0.9)) {
+    return InvalidArgument("prefill_share must be 0 to 0.9, found " + std::to_string(o.prefill_share));
+  }
   return AtMost("the tokenizer's vocabulary", tokenizer.vocab_size(), model.config().vocab);
 }
 

@@ -36,6 +36,7 @@ struct EngineOptions {
   int max_sequences = 8;        // running at once
   int max_queue = 64;           // waiting; one more is refused
   int64_t prompt_chunk = 512;   // prompt tokens in one step
+  double prefill_share = 0.3;   // of a step that decodes, for prompts (StepBudget)
   PrefixReuse prefix = PrefixReuse::kAll;
 };
 

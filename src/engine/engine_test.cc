@@ -456,6 +456,7 @@ TEST_F(EngineTest, WrongOptionsAreRefused) {
   refuses({.max_sequences = 0, .prompt_chunk = 64});
   refuses({.max_sequences = 4, .prompt_chunk = 65});
   refuses({.max_sequences = 4, .prompt_chunk = 0});
+  refuses({.max_sequences = 4, .prompt_chunk = 64, .prefill_share = 1});
 }
 
 }  // namespace

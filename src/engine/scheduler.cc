@@ -32,7 +32,7 @@ Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, 
       store_(parts.store),
       cache_(&pool_, parts.store),
       room_(&pool_, &cache_, options_.window, options_.prompt_chunk),
-      budget_(options.prompt_chunk),
+      budget_(options.prompt_chunk, options.prefill_share),
       job_(std::move(job)),
       logits_(static_cast<size_t>(options.max_sequences) * static_cast<size_t>(model_.config().vocab)),
       workspace_(parts.vocab) {

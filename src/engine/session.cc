@@ -186,6 +186,7 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   engine.max_sequences = options.max_sequences;
   engine.max_queue = options.max_queue;
   engine.prompt_chunk = plan.limits.max_step_rows;
+  engine.prefill_share = options.prefill_share;
   engine.spill_tokens = plan.memory.spill_tokens;
   EngineExtras extras;
   INK_ASSIGN_OR_RETURN(extras.spill, OpenSpill(plan.memory, options));

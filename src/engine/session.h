@@ -27,6 +27,7 @@ struct SessionOptions {
   int max_sequences = 8;
   int max_queue = 64;
   int64_t prompt_chunk = 512;            // prompt tokens in one step, at least max_sequences
+  double prefill_share = 0.3;            // as EngineOptions has it
   std::optional<KvTypes> kv_types = {};  // unset: the model's DefaultKvTypes
   int64_t attention_window = 0;          // newest tokens that every token sees at least; 0: all
   int64_t attention_sinks = 32;          // first tokens that stay in sight of a window; rounded up to whole pages

@@ -5,8 +5,8 @@
 namespace inkstone {
 namespace {
 
-constexpr double kStretch = 0.4;
-constexpr double kMostStretch = 3.2;   // however many prompts wait
+constexpr double kMostPressure = 8;    // however many prompts wait
+constexpr double kMostStretch = 9;     // a share of 0.9
 constexpr double kAloneSeconds = 0.1;  // with nothing to decode: until the queue is looked at again
 constexpr double kWeightOfNewest = 0.2;
 constexpr int64_t kLeastRows = 16;
@@ -30,8 +30,8 @@ void StepBudget::OnLayer(double seconds) {
 
 double StepBudget::Allowance(const StepLoad& load) const {
   if (load.decoding == 0) return kAloneSeconds;
-  const double pressure = std::max(1.0, static_cast<double>(load.pending) / load.decoding);
-  return std::min(kMostStretch, kStretch * pressure) * decode_seconds_;
+  const double pressure = std::clamp(static_cast<double>(load.pending) / load.decoding, 1.0, kMostPressure);
+  return std::min(kMostStretch, stretch_ * pressure) * decode_seconds_;
 }
 
 int64_t StepBudget::ChunkRows(const StepLoad& load) const {

@@ -1,8 +1,8 @@
 // How much of a prompt one step may compute while other sequences wait for their next token.
 //
-// A prompt's chunk goes through the layers a few at a time, between decoding steps. A step that decodes is stretched by
-// at most kStretch of what decoding alone takes (by more, when more prompts wait than sequences decode), but by one
-// layer at least, and chunks are as long as one layer fits, 16 rows at least. Pure arithmetic.
+// A prompt's chunk goes through the layers a few at a time, between decoding steps. Of a step that decodes, prompts
+// have a given share at most (more, when more prompts wait than sequences decode), but one layer at least, and chunks
+// are as long as one layer fits, 16 rows at least. Pure arithmetic.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,9 @@ struct StepLoad {
 
 class StepBudget {
  public:
-  explicit StepBudget(int64_t max_rows) : max_rows_(max_rows), rows_(max_rows) {}
+  // `share` of a step, at least 0 and below 1.
+  explicit StepBudget(int64_t max_rows, double share)
+      : max_rows_(max_rows), stretch_(share / (1 - share)), rows_(max_rows) {}
 
   // What a decoding step has taken.
   void OnDecode(double seconds);
@@ -33,6 +35,7 @@ class StepBudget {
 
  private:
   int64_t max_rows_;
+  double stretch_;             // of what decoding alone takes
   double decode_seconds_ = 0;  // a moving average; 0: none yet
   // Of the latest chunk. Its layers are not alike: the last one computes little but keys and values.
   int64_t rows_;

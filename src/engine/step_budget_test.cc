@@ -6,6 +6,7 @@ namespace inkstone {
 namespace {
 
 constexpr int kLayers = 30;
+constexpr double kShare = 0.3;
 constexpr StepLoad kOneOfEach{1, 1};
 
 // One chunk, each layer but the last taking `per_row` for each row and `fixed` for all; the last takes next to nothing.
@@ -19,7 +20,7 @@ int64_t RunChunk(StepBudget* budget, const StepLoad& load, double per_row, doubl
 }
 
 TEST(StepBudget, ChunksAreAsLongAsALayerFitsHoweverCheapTheLastOneIs) {
-  StepBudget budget(512);
+  StepBudget budget(512, kShare);
   for (int i = 0; i < 20; ++i) budget.OnDecode(0.010);
   int64_t rows = 0;
   for (int chunk = 0; chunk < 20; ++chunk) rows = RunChunk(&budget, kOneOfEach, 4e-5, 0);
@@ -33,24 +34,34 @@ TEST(StepBudget, ChunksAreAsLongAsALayerFitsHoweverCheapTheLastOneIs) {
 }
 
 TEST(StepBudget, AfterATimeAloneTheNextChunkIsShortAtOnce) {
-  StepBudget budget(512);
+  StepBudget budget(512, kShare);
   budget.OnDecode(0.010);
   EXPECT_EQ(RunChunk(&budget, {0, 2}, 4e-5, 0), 512);
   EXPECT_LE(RunChunk(&budget, kOneOfEach, 4e-5, 0), 112);
 }
 
 TEST(StepBudget, WithNothingToDecodeChunksAreLong) {
-  StepBudget budget(512);
+  StepBudget budget(512, kShare);
   budget.OnDecode(0.010);
   for (int chunk = 0; chunk < 5; ++chunk) EXPECT_EQ(RunChunk(&budget, {0, 3}, 1e-3, 0), 512);
 }
 
 TEST(StepBudget, MorePromptsThanAnswersGetMoreOfAStep) {
-  StepBudget budget(512);
+  StepBudget budget(512, kShare);
   budget.OnDecode(0.010);
-  EXPECT_NEAR(budget.Allowance({4, 2}), 0.004, 1e-9);
-  EXPECT_NEAR(budget.Allowance({2, 6}), 0.012, 1e-9);
-  EXPECT_NEAR(budget.Allowance({1, 100}), 0.032, 1e-9);
+  const double allowed = budget.Allowance({4, 2});
+  EXPECT_NEAR(allowed / (0.010 + allowed), kShare, 1e-9);
+  EXPECT_NEAR(budget.Allowance({2, 6}), 3 * allowed, 1e-9);
+  EXPECT_NEAR(budget.Allowance({1, 100}), 8 * allowed, 1e-9);
+}
+
+TEST(StepBudget, TheShareIsTheCallers) {
+  StepBudget even(512, 0.5), most(512, 0.75);
+  even.OnDecode(0.010);
+  most.OnDecode(0.010);
+  EXPECT_NEAR(even.Allowance(kOneOfEach), 0.010, 1e-9);
+  EXPECT_NEAR(most.Allowance(kOneOfEach), 0.030, 1e-9);
+  EXPECT_NEAR(most.Allowance({1, 100}), 0.090, 1e-9) << "answers keep a tenth";
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ namespace {
 constexpr uint64_t kSlabBytes = uint64_t{256} << 20;  // about; at least one page
 constexpr size_t kQueueBytes = size_t{64} << 20;      // of copies that wait for the writer; at least four pages
 constexpr uint64_t kReuseBonus = 256;                 // a page that was read is as good as one so many uses younger
+constexpr int kWriterNice = 19;                       // decoding needs every core in every step
 
 std::string Hex(const PageKey& key, size_t bytes) {
   std::string text;
@@ -268,6 +270,7 @@ void PageStore::WriteOne(const Job& job) {
 }
 
 void PageStore::WriterLoop() {
+  setpriority(PRIO_PROCESS, 0, kWriterNice);  // of this thread, on Linux
   std::unique_lock lock(mutex_);
   while (true) {
     wake_.wait(lock, [this] { return stop_ || !jobs_.empty(); });

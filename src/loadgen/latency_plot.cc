@@ -118,8 +118,10 @@ std::string Panel(const Summary& s, double bottom, const std::string& words) {
     const double py = HeightOf(mark.share, bottom);
     const bool left = px > kRight - 110;
     svg += "<circle cx=\"" + Number(px) + "\" cy=\"" + Number(py) + "\" r=\"4\" class=\"point\"/>\n";
-    svg += Text(px + (left ? -9 : 9), py + 14, left ? R"(class="ink" text-anchor="end")" : "class=\"ink\"",
-                std::string(mark.name) + " " + Time(mark.seconds));
+    // The curve comes from the left, a little lower.
+    svg +=
+        Text(px + (left ? -9 : 9), py + (left ? 34 : 14), left ? R"(class="ink" text-anchor="end")" : "class=\"ink\"",
+             std::string(mark.name) + " " + Time(mark.seconds));
   }
   return svg;
 }
