@@ -83,12 +83,13 @@ std::string PageStore::SlabPath(int index) const {
   return options_.folder + "/" + Hex(root_, 8) + "-" + std::to_string(index) + ".slab";
 }
 
-Status PageStore::AddSlab(int index) {
-  INK_ASSIGN_OR_RETURN(SlabFile slab,
-                       SlabFile::Open(SlabPath(index), root_, options_.page_bytes, blocks_per_slab_, stats_.writable));
+Result<SlabFile> PageStore::OpenSlab(int index) const {
+  return SlabFile::Open(SlabPath(index), root_, options_.page_bytes, blocks_per_slab_, lock_ >= 0);
+}
+
+void PageStore::AddSlab(SlabFile slab) {
   slabs_.push_back(std::move(slab));
   stats_.bytes += SlabFile::FileBytes(options_.page_bytes, blocks_per_slab_);
-  return Status::Ok();
 }
 
 // What was written later was used later, as far as one can know.
@@ -100,7 +101,10 @@ void PageStore::Scan() {
   std::vector<Found> found;
   for (int index = 0; index < max_slabs_; ++index) {
     struct stat facts {};
-    if (stat(SlabPath(index).c_str(), &facts) != 0 || !AddSlab(index).ok()) break;
+    if (stat(SlabPath(index).c_str(), &facts) != 0) break;
+    auto slab = OpenSlab(index);
+    if (!slab.ok()) break;
+    AddSlab(std::move(*slab));
     for (int block = 0; block < blocks_per_slab_; ++block) {
       auto stored = slabs_.back().ReadHeader(block);
       const Place place{index, block};
@@ -221,14 +225,18 @@ void PageStore::Flush() {
   idle_.wait(lock, [this] { return jobs_.empty() && !writing_; });
 }
 
-Result<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
+Result<PageStore::Place> PageStore::TakeBlock(const PageKey& parent, std::unique_lock<std::mutex>* lock) {
   if (free_.empty() && static_cast<int>(slabs_.size()) < max_slabs_) {
     const int index = static_cast<int>(slabs_.size());
-    if (Status status = AddSlab(index); status.ok()) {
+    lock->unlock();  // where the file system cannot preallocate, all of the file is written now
+    auto slab = OpenSlab(index);
+    lock->lock();
+    if (slab.ok()) {
+      AddSlab(std::move(*slab));
       for (int block = blocks_per_slab_ - 1; block >= 0; --block) free_.push_back({index, block});
     } else if (slabs_.empty()) {
       retry_ = std::chrono::steady_clock::now() + options_.retry;
-      return status;
+      return slab.status();
     }
     // else: the disk is full; what is there makes room
   }
@@ -250,7 +258,7 @@ Result<PageStore::Place> PageStore::TakeBlock(const PageKey& parent) {
 
 void PageStore::WriteOne(const Job& job) {
   std::unique_lock lock(mutex_);
-  const Result<Place> place = TakeBlock(job.stored.parent);
+  const Result<Place> place = TakeBlock(job.stored.parent, &lock);
   Status status = place.ok() ? Status::Ok() : place.status();
   if (place.ok()) {
     SlabFile* slab = &slabs_[static_cast<size_t>(place->slab)];

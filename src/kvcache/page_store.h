@@ -84,12 +84,14 @@ class PageStore {
   PageStore(PageStoreOptions options, const PageKey& root);
   Status OpenFolder();
   void Scan();
-  Status AddSlab(int index);
+  Result<SlabFile> OpenSlab(int index) const;
+  void AddSlab(SlabFile slab);
   std::string SlabPath(int index) const;
   void Insert(const StoredPage& stored, Place place, uint64_t used);
   void Erase(const PageKey& key);
-  // A free block for a page that follows `parent`: a new one, or that of the page that is missed least.
-  Result<Place> TakeBlock(const PageKey& parent);
+  // A free block for a page that follows `parent`: a new one, or that of the page that is missed least. Lets the lock
+  // go while it makes a file.
+  Result<Place> TakeBlock(const PageKey& parent, std::unique_lock<std::mutex>* lock);
   void WriterLoop();
   void WriteOne(const Job& job);
 
