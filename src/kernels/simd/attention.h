@@ -149,6 +149,9 @@ struct AttentionRows {
         [&](auto r) { Unroll<D>([&](auto i) { V::Store(sum + r * layout.padded_dim + i * V::kLanes, acc[r][i]); }); });
   }
 
+  // When all of a row's values are summed.
+  void EndRow(int64_t) {}
+
   // Positions of the span from `base` on that a row sees, rows counting from token_begin; not positive: none.
   int64_t Visible(int64_t token_begin, int64_t row, int64_t base) const {
     return Smaller<int64_t>(layout.span, op.first_position + token_begin + row / group + 1 - base);
@@ -405,6 +408,7 @@ inline void AttendTokens(Attender& a, int64_t token_begin, int64_t token_end) {
     a.Span(base, have, token_begin, a.FirstRow(token_begin, base), rows);
   }
   for (int64_t row = 0; row < rows; ++row) {
+    a.EndRow(row);
     float* out =
         op.out + (token_begin + row / a.group) * op.out_stride + (a.kv_head * a.group + row % a.group) * op.head_dim;
     const float inverse = 1.0f / a.total[row];

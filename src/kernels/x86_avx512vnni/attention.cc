@@ -1,4 +1,4 @@
-// Prompt attention over quantized keys and values: products of 16-bit words, softmax between them in f32.
+// Attention over quantized keys and values: products of 16-bit words, softmax between them in f32.
 //
 // Queries and the weights of the softmax are rounded to 15 bits and a sign, queries with one scale for a row, weights
 // with one for a row, span and group of dimensions, after the values' own scales are multiplied in: so integer sums
@@ -13,11 +13,12 @@ namespace inkstone {
 namespace {
 
 constexpr float kLargest = 32767.0f;  // of a rounded query or weight
+constexpr int kMostPositions = 512;   // of a span: a sum of so many products of words and bytes fits into 32 bits
 constexpr float kMasked = -1e30f;     // a score: 2 to it is 0, and so it is to its difference from any other
 
 // 32 integers of a cached vector, and the factor that makes them values.
 struct GroupQ8 {
-  static __m256i Integers(const std::byte* vector, int64_t group, int64_t) {
+  static __m256i Integers(const std::byte* vector, int64_t group) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(vector + group * kKvGroup));
   }
   static float Scale(const std::byte* vector, int64_t group, int64_t dim) {
@@ -27,7 +28,7 @@ struct GroupQ8 {
   }
 };
 struct GroupQ4 {
-  static __m256i Integers(const std::byte* vector, int64_t group, int64_t) {
+  static __m256i Integers(const std::byte* vector, int64_t group) {
     const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(vector + group * KvQ4_0::kHalf));
     const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(codes), _mm_srli_epi16(codes, 4), 1);
     const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kQ4Levels));
@@ -88,8 +89,10 @@ struct WordLayout {
   int64_t key_scales() const { return keys() + groups * 32 * Base::kBlock * 2; }    // (groups, kBlock) f32
   int64_t values() const { return key_scales() + groups * Base::kBlock * 4; }       // (groups, wide / 2, 32, 2) i16
   int64_t value_scales() const { return values() + groups * wide * kKvGroup * 2; }  // (groups, wide) f32
-  int64_t largest_scales() const { return value_scales() + groups * wide * 4; }     // (groups, wide) f32
-  int64_t queries() const { return largest_scales() + groups * wide * 4; }          // (rows, head_dim) i16
+  int64_t nothing() const { return value_scales() + groups * wide * 4; }            // a vector of any type
+  int64_t key_entries() const { return RoundUp(nothing() + groups * 48, 8); }       // (wide) pointers
+  int64_t value_entries() const { return key_entries() + wide * 8; }                // (wide) pointers
+  int64_t queries() const { return value_entries() + wide * 8; }                    // (rows, head_dim) i16
   int64_t weights() const { return queries() + rows * groups * kKvGroup * 2; }      // (rows, wide) i16
   int64_t score_factors() const { return weights() + rows * wide * 2; }             // (rows) f32
   int64_t parts() const { return score_factors() + rows * 4; }                      // (rows) f32
@@ -108,12 +111,16 @@ class WordAttender : public AttentionRows<Vec> {
         key_scales_(At<float>(words_.key_scales())),
         values_(At<int16_t>(words_.values())),
         value_scales_(At<float>(words_.value_scales())),
-        largest_scales_(At<float>(words_.largest_scales())),
+        nothing_(At<std::byte>(words_.nothing())),
+        key_entries_(At<const std::byte*>(words_.key_entries())),
+        value_entries_(At<const std::byte*>(words_.value_entries())),
         queries_(At<int16_t>(words_.queries())),
         weights_(At<int16_t>(words_.weights())),
         score_factors_(At<float>(words_.score_factors())),
         parts_(At<float>(words_.parts())),
-        sum_factors_(At<float>(words_.sum_factors())) {}
+        sum_factors_(At<float>(words_.sum_factors())) {
+    memset(nothing_, 0, static_cast<size_t>(k_bytes > v_bytes ? k_bytes : v_bytes));
+  }
 
   void BeginRow(int64_t token_begin, int64_t row) {
     const float* q = Query(token_begin, row);
@@ -129,18 +136,38 @@ class WordAttender : public AttentionRows<Vec> {
 
   // A span for tokens of which rows [row, rows) see something of it; `have` positions are filled.
   void Span(int64_t base, int64_t have, int64_t token_begin, int64_t row, int64_t rows) {
-    for (int64_t from = 0; from < have; from += kBlock) {
-      (this->*load_keys_)(base + from, base + have);
+    const int64_t padded = RoundUp(have, kBlock);
+    FindEntries(base, have, padded);
+    for (int64_t from = 0; from < padded; from += kBlock) {
+      (this->*load_keys_)(from);
       const int64_t first = FirstRow(token_begin, base + from);
       for (int64_t g = 0; g < words_.groups; ++g) {
         ForTokens<kTogether>(rows - first, [&](auto r, int64_t i) { ScoreRows<r>(first + i, from, g); });
       }
     }
-    (this->*load_values_)(base, base + have);
-    for (int64_t r = row; r < rows; ++r) Softmax(r, Visible(token_begin, r, base));
+    (this->*load_values_)(padded);
+    for (int64_t r = row; r < rows; ++r) Softmax(r, Visible(token_begin, r, base), padded);
     for (int64_t g = 0; g < words_.groups; ++g) {
-      for (int64_t r = row; r < rows; ++r) RoundWeights(r, g, Visible(token_begin, r, base));
-      ForTokens<kTogether>(rows - row, [&](auto r, int64_t i) { SumGroup<r>(row + i, g, RoundUp(have, 2 * kPairs)); });
+      int64_t seen = 0;
+      float largest = 0;
+      for (int64_t r = row; r < rows; ++r) {
+        const int64_t n = Visible(token_begin, r, base);
+        if (n != seen) largest = LargestScale(g, seen = n);
+        RoundWeights(r, g, largest, padded);
+      }
+      ForTokens<kTogether>(rows - row, [&](auto r, int64_t i) { SumGroup<r>(row + i, g, padded); });
+    }
+  }
+
+  // Sums lie as unpacking has left them: of each 32 dimensions, the first vector holds 0-3, 8-11, 16-19 and 24-27.
+  void EndRow(int64_t row) {
+    const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
+    const __m512i second = _mm512_setr_epi32(8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31);
+    for (int64_t d = 0; d < op.head_dim; d += kKvGroup) {
+      float* s = sums + row * layout.padded_dim + d;
+      const __m512 a = Vec::Load(s), b = Vec::Load(s + 16);
+      Vec::Store(s, _mm512_permutex2var_ps(a, first, b));
+      Vec::Store(s + 16, _mm512_permutex2var_ps(a, second, b));
     }
   }
 
@@ -158,68 +185,69 @@ class WordAttender : public AttentionRows<Vec> {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(v)));
   }
 
-  // The vector of a position, or null beyond the last.
-  const std::byte* Entry(const std::byte* const* pages, int64_t bytes, int64_t position, int64_t end) const {
-    if (position >= end) return nullptr;
-    return Entries(pages[position / op.page_tokens], bytes) + position % op.page_tokens * bytes;
-  }
-  template <class Group>
-  __m512i Words(const std::byte* entry, int64_t g) const {
-    return entry == nullptr ? _mm512_setzero_si512() : _mm512_cvtepi8_epi16(Group::Integers(entry, g, op.head_dim));
-  }
-  template <class Group>
-  float Scale(const std::byte* entry, int64_t g) const {
-    return entry == nullptr ? 0.0f : Group::Scale(entry, g, op.head_dim);
+  // Where the vectors of a span's positions are, and for those from `have` to `padded` zeros.
+  void FindEntries(int64_t base, int64_t have, int64_t padded) {
+    ForPages(base, have, [&](int64_t page, int64_t first, int64_t count) {
+      const std::byte* k = Entries(op.k_pages[page], k_bytes);
+      const std::byte* v = Entries(op.v_pages[page], v_bytes);
+      for (int64_t i = 0; i < count; ++i, k += k_bytes, v += v_bytes) {
+        key_entries_[first + i] = k;
+        value_entries_[first + i] = v;
+      }
+    });
+    for (int64_t i = have; i < padded; ++i) key_entries_[i] = value_entries_[i] = nothing_;
   }
 
-  // Keys of kBlock positions from `begin` on: lanes are positions, each with a pair of dimensions.
+  // Keys of kBlock positions: lanes are positions, each with a pair of dimensions. Meanwhile touches their values.
   template <class Group>
-  void LoadKeys(int64_t begin, int64_t end) {
+  void LoadKeys(int64_t from) {
     for (int half = 0; half < 2; ++half) {
-      const std::byte* entry[16];
-      for (int i = 0; i < 16; ++i) entry[i] = Entry(op.k_pages, k_bytes, begin + half * 16 + i, end);
+      const std::byte* const* entry = key_entries_ + from + half * 16;
+      const std::byte* const* value = value_entries_ + from + half * 16;
+      for (int i = 0; i < 16; ++i) {
+        for (int64_t b = 0; b < v_bytes; b += 64) __builtin_prefetch(value[i] + b);
+      }
       for (int64_t g = 0; g < words_.groups; ++g) {
         __m512 v[16];
+        float* scales = key_scales_ + g * kBlock + half * 16;
         for (int i = 0; i < 16; ++i) {
-          v[i] = _mm512_castsi512_ps(Words<Group>(entry[i], g));
-          key_scales_[g * kBlock + half * 16 + i] = Scale<Group>(entry[i], g);
+          v[i] = _mm512_castsi512_ps(_mm512_cvtepi8_epi16(Group::Integers(entry[i], g)));
+          scales[i] = Group::Scale(entry[i], g, op.head_dim);
         }
         Vec::Transpose(v);
-        for (int i = 0; i < 16; ++i) {
-          _mm512_storeu_ps(keys_ + ((g * 16 + i) * kBlock + half * 16) * 2, v[i]);
-        }
+        float* out = reinterpret_cast<float*>(keys_) + (g * 16 * kBlock + half * 16);
+        for (int i = 0; i < 16; ++i) Vec::Store(out + i * kBlock, v[i]);
       }
     }
   }
 
-  // Values of a span: lanes are dimensions, each with a pair of positions. Beyond the last position they are 0.
+  // Values of a span's first `count` positions: lanes are dimensions, each with a pair of positions.
   template <class Group>
-  void LoadValues(int64_t begin, int64_t end) {
-    const __m512i low = PairIndices(0), high = PairIndices(16);
-    for (int64_t p = 0; p < words_.wide; p += 2) {
-      const std::byte* even = Entry(op.v_pages, v_bytes, begin + p, end);
-      const std::byte* odd = Entry(op.v_pages, v_bytes, begin + p + 1, end);
+  void LoadValues(int64_t count) {
+    const int64_t wide = words_.wide;
+    for (int64_t p = 0; p < count; p += 2) {
+      const std::byte *even = value_entries_[p], *odd = value_entries_[p + 1];
       for (int64_t g = 0; g < words_.groups; ++g) {
-        const __m512i a = Words<Group>(even, g), b = Words<Group>(odd, g);
-        int16_t* out = values_ + (g * words_.wide + p) * kKvGroup;
-        _mm512_storeu_si512(out, _mm512_permutex2var_epi16(a, low, b));
-        _mm512_storeu_si512(out + 32, _mm512_permutex2var_epi16(a, high, b));
-        PutScale(g, p, Scale<Group>(even, g));
-        PutScale(g, p + 1, Scale<Group>(odd, g));
+        const __m512i a = _mm512_cvtepi8_epi16(Group::Integers(even, g));
+        const __m512i b = _mm512_cvtepi8_epi16(Group::Integers(odd, g));
+        int16_t* out = values_ + (g * wide + p) * kKvGroup;
+        _mm512_storeu_si512(out, _mm512_unpacklo_epi16(a, b));
+        _mm512_storeu_si512(out + 32, _mm512_unpackhi_epi16(a, b));
+        value_scales_[g * wide + p] = Group::Scale(even, g, op.head_dim);
+        value_scales_[g * wide + p + 1] = Group::Scale(odd, g, op.head_dim);
       }
     }
   }
-  void PutScale(int64_t g, int64_t p, float scale) {
-    float* largest = largest_scales_ + g * words_.wide + p;
-    value_scales_[g * words_.wide + p] = scale;
-    *largest = Larger(__builtin_fabsf(scale), p > 0 ? largest[-1] : 0.0f);
-  }
-  // Words first, first + 1 .. of two registers by turns.
-  static __m512i PairIndices(int16_t first) {
-    const __m512i pairs =
-        _mm512_setr_epi32(0x200000, 0x210001, 0x220002, 0x230003, 0x240004, 0x250005, 0x260006, 0x270007, 0x280008,
-                          0x290009, 0x2a000a, 0x2b000b, 0x2c000c, 0x2d000d, 0x2e000e, 0x2f000f);
-    return _mm512_add_epi16(pairs, _mm512_set1_epi16(first));
+
+  // The largest magnitude of a group's first n scales of values.
+  float LargestScale(int64_t g, int64_t n) const {
+    const float* scales = value_scales_ + g * words_.wide;
+    __m512 top = Vec::Zero();
+    for (int64_t i = 0; i < n; i += 16) {
+      const __m512 v = n - i < 16 ? Vec::LoadPart(scales + i, static_cast<int>(n - i)) : Vec::Load(scales + i);
+      top = _mm512_max_ps(top, _mm512_abs_ps(v));
+    }
+    return Vec::MaxLane(top);
   }
 
   // A group's part of the scores of R rows with the kBlock positions in `keys_`, in units of the row's factor, to the
@@ -251,9 +279,9 @@ class WordAttender : public AttentionRows<Vec> {
     });
   }
 
-  // Turns a row's scores into weights relative to the span's maximum, 0 beyond the first n, and notes what these and
+  // Turns a row's scores into weights relative to the span's maximum, from n to `padded` 0, and notes what these and
   // the sums so far count.
-  void Softmax(int64_t row, int64_t n) {
+  void Softmax(int64_t row, int64_t n, int64_t padded) {
     float* s = scores + row * layout.padded_span;
     const __m512 factor = Vec::Set(score_factors_[row]);
     __m512 top = Vec::Set(kMasked);
@@ -270,7 +298,7 @@ class WordAttender : public AttentionRows<Vec> {
       Vec::Store(s + i, e);
       sum = _mm512_add_ps(sum, e);
     }
-    for (int64_t i = RoundUp(n, 16); i < words_.wide; i += 16) Vec::Store(s + i, Vec::Zero());
+    for (int64_t i = RoundUp(n, 16); i < padded; i += 16) Vec::Store(s + i, Vec::Zero());
     const float less = _mm512_cvtss_f32(PowerOfTwo(Vec::Set(-__builtin_fabsf(here - before))));
     parts_[row] = here < before ? less : 1.0f;
     if (here > before) Shrink(row, Vec::Set(less));
@@ -278,15 +306,13 @@ class WordAttender : public AttentionRows<Vec> {
     max[row] = Larger(here, before);
   }
 
-  // Weights times the scales of a group's values, as words.
-  void RoundWeights(int64_t row, int64_t g, int64_t n) {
-    const float largest = largest_scales_[g * words_.wide + n - 1];
+  // Weights times the scales of a group's values, of which the row sees one as large as `largest`, as words.
+  void RoundWeights(int64_t row, int64_t g, float largest, int64_t padded) {
     const float* scale = value_scales_ + g * words_.wide;
     const float* s = scores + row * layout.padded_span;
     int16_t* out = weights_ + row * words_.wide;
     const __m512 factor = Vec::Set(largest > 0 ? kLargest / largest : 0.0f);
-    const int64_t wide = words_.wide;
-    for (int64_t i = 0; i < wide; i += 16) {
+    for (int64_t i = 0; i < padded; i += 16) {
       const __m512 weight = _mm512_mul_ps(Vec::Load(s + i), factor);
       StoreWords(out + i, _mm512_mul_ps(weight, Vec::Load(scale + i)));
     }
@@ -324,13 +350,15 @@ class WordAttender : public AttentionRows<Vec> {
   }
 
   const WordLayout words_;
-  void (WordAttender::*const load_keys_)(int64_t begin, int64_t end);
-  void (WordAttender::*const load_values_)(int64_t begin, int64_t end);
+  void (WordAttender::*const load_keys_)(int64_t from);
+  void (WordAttender::*const load_values_)(int64_t count);
   int16_t* const keys_;
   float* const key_scales_;
   int16_t* const values_;
   float* const value_scales_;
-  float* const largest_scales_;  // of the values up to a position
+  std::byte* const nothing_;  // zeros: what lies at positions beyond the last
+  const std::byte** const key_entries_;
+  const std::byte** const value_entries_;
   int16_t* const queries_;
   int16_t* const weights_;  // of the group that is summed
   float* const score_factors_;
@@ -339,7 +367,7 @@ class WordAttender : public AttentionRows<Vec> {
 };
 
 bool UsesWords(const AttentionOp& op) {
-  return op.phase == Phase::kPrompt && !op.exact && !IsFloat(op.types.k) && !IsFloat(op.types.v);
+  return !op.exact && op.page_tokens <= kMostPositions && !IsFloat(op.types.k) && !IsFloat(op.types.v);
 }
 
 }  // namespace
