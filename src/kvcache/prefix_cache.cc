@@ -340,10 +340,13 @@ bool PrefixCache::EvictSlot() {
 }
 
 void PrefixCache::DropSpilled() {
-  const auto spilled = [](const auto& entry) { return IsSpilled(entry.first); };
-  for (auto node = std::find_if(nodes_.begin(), nodes_.end(), spilled); node != nodes_.end();
-       node = std::find_if(nodes_.begin(), nodes_.end(), spilled)) {
-    RemoveTree(node->second);
+  std::vector<PageId> spilled;
+  for (const auto& [page, node] : nodes_) {
+    if (IsSpilled(page)) spilled.push_back(page);
+  }
+  for (const PageId page : spilled) {
+    const auto node = nodes_.find(page);
+    if (node != nodes_.end()) RemoveTree(node->second);  // it may have gone with one before it
   }
 }
 
