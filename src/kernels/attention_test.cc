@@ -286,7 +286,7 @@ TEST_P(AttentionTest, ChunkInvariant) {
         .tokens = 61,
         .types = {DType::kQ4_0, DType::kF16}}}) {
     const Sequence s(shape, 5);
-    const auto width = static_cast<size_t>(shape.heads * shape.head_dim);
+    const auto width = static_cast<size_t>(shape.heads) * static_cast<size_t>(shape.head_dim);
     const auto together = Attend(table(), s, phase(), 0, shape.tokens, shape.tokens);
     for (const int64_t step : {1, 3, 16}) {
       ASSERT_EQ(Attend(table(), s, phase(), 0, shape.tokens, step), together) << step;
