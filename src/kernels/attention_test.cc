@@ -157,8 +157,8 @@ class AttentionTest : public ::testing::TestWithParam<Case> {
   }
   // Words round queries and weights to 15 bits of the largest.
   bool Words(const Shape& shape) const {
-    return (table().target == "avx512vnni" || (table().target == "amx" && phase() == Phase::kDecode)) &&
-           !IsFloat(shape.types.k) && !IsFloat(shape.types.v);
+    return table().target == "avx512vnni" && phase() == Phase::kPrompt && !IsFloat(shape.types.k) &&
+           !IsFloat(shape.types.v);
   }
   void ExpectExact(const Shape& shape) { ExpectExact(Sequence(shape, 7), Words(shape) ? 3e-4 : 3e-6); }
   void ExpectExact(const Sequence& s, double tolerance) {

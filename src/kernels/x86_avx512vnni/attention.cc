@@ -1,4 +1,4 @@
-// Attention over quantized keys and values: products of 16-bit words, softmax between them in f32.
+// Prompt attention over quantized keys and values: products of 16-bit words, softmax between them in f32.
 //
 // Queries and the weights of the softmax are rounded to 15 bits and a sign, queries with one scale for a row, weights
 // with one for a row, span and group of dimensions, after the values' own scales are multiplied in: so integer sums
@@ -198,15 +198,11 @@ class WordAttender : public AttentionRows<Vec> {
     for (int64_t i = have; i < padded; ++i) key_entries_[i] = value_entries_[i] = nothing_;
   }
 
-  // Keys of kBlock positions: lanes are positions, each with a pair of dimensions. Meanwhile touches their values.
+  // Keys of kBlock positions: lanes are positions, each with a pair of dimensions.
   template <class Group>
   void LoadKeys(int64_t from) {
     for (int half = 0; half < 2; ++half) {
       const std::byte* const* entry = key_entries_ + from + half * 16;
-      const std::byte* const* value = value_entries_ + from + half * 16;
-      for (int i = 0; i < 16; ++i) {
-        for (int64_t b = 0; b < v_bytes; b += 64) __builtin_prefetch(value[i] + b);
-      }
       for (int64_t g = 0; g < words_.groups; ++g) {
         __m512 v[16];
         float* scales = key_scales_ + g * kBlock + half * 16;
@@ -367,7 +363,8 @@ class WordAttender : public AttentionRows<Vec> {
 };
 
 bool UsesWords(const AttentionOp& op) {
-  return !op.exact && op.page_tokens <= kMostPositions && !IsFloat(op.types.k) && !IsFloat(op.types.v);
+  return op.phase == Phase::kPrompt && !op.exact && op.page_tokens <= kMostPositions && !IsFloat(op.types.k) &&
+         !IsFloat(op.types.v);
 }
 
 }  // namespace
