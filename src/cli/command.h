@@ -28,7 +28,7 @@ struct ComputeOptions : CommonOptions {
 };
 
 // Of --kv-type for the commands that serve: ModelConfig::DefaultKvTypes.
-inline constexpr char kDefaultKv[] = "q8_0, or f16 where heads do not allow it";
+inline constexpr char kDefaultKv[] = "q8_0, with keys in f16 where their biases or the heads' size want it";
 // Adds --kv-type; *types stays as it is when that is not given, which help calls `otherwise`.
 void AddKvTypeOption(CLI::App* command, std::optional<KvTypes>* types, const char* otherwise);
 

@@ -4,6 +4,17 @@
 #include "kvcache/page_store.h"
 
 namespace inkstone {
+namespace {
+
+// What people should know of the cache's types, as a line; empty when there is nothing.
+std::string KvNote(const ModelConfig& config, const std::optional<KvTypes>& wish) {
+  const std::string trouble = config.KeyTypeTrouble(wish ? wish->k : DType::kQ8_0);
+  if (trouble.empty()) return "";
+  return wish ? "warning: " + trouble + "; --kv-type f16/q8_0 keeps them"
+              : "keys are kept in F16: " + trouble + " (--kv-type decides otherwise)";
+}
+
+}  // namespace
 
 Result<SessionPlan> PlanSession(const Checkpoint& checkpoint, const ModelConfig& config, const Backend& backend,
                                 MemoryFacts facts, const SessionOptions& options) {
@@ -26,6 +37,7 @@ Result<SessionPlan> PlanSession(const Checkpoint& checkpoint, const ModelConfig&
   auto memory = PlanMemory(facts, wishes);
   if (!memory.ok()) return Status(memory.status().code(), checkpoint.path() + ": " + memory.status().message());
   plan.memory = *memory;
+  plan.memory.kv_note = KvNote(config, options.kv_types);
   plan.limits.max_context = plan.memory.context;
   return plan;
 }

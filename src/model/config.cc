@@ -1,7 +1,9 @@
 #include "model/config.h"
 
 #include <cmath>
+#include <cstdio>
 
+#include "model/key_bias.h"
 #include "model/rope.h"
 #include "quant/codec.h"
 
@@ -11,6 +13,8 @@ namespace {
 // Largest values that any real model comes near; they keep products of two within int64.
 constexpr int64_t kMaxDimension = int64_t{1} << 24;
 constexpr int64_t kMaxLayers = 1024;
+// Rounding keys to 8 bits then costs at most twice what it costs without a bias (docs/SERVING.md has the figures).
+constexpr double kMostKeyBiasRatio = 1;
 
 class ConfigReader {
  public:
@@ -89,7 +93,17 @@ Status ReadFrequencyFactors(const Checkpoint& checkpoint, RopeConfig* rope) {
 }  // namespace
 
 KvTypes ModelConfig::DefaultKvTypes() const {
-  return KvTypeFits(DType::kQ8_0, head_dim) ? KvTypes{DType::kQ8_0, DType::kQ8_0} : KvTypes{DType::kF16, DType::kF16};
+  if (!KvTypeFits(DType::kQ8_0, head_dim)) return {DType::kF16, DType::kF16};
+  return {KeyTypeTrouble(DType::kQ8_0).empty() ? DType::kQ8_0 : DType::kF16, DType::kQ8_0};
+}
+
+std::string ModelConfig::KeyTypeTrouble(DType type) const {
+  if (IsFloat(type) || key_bias_ratio <= kMostKeyBiasRatio) return "";
+  char text[160];
+  std::snprintf(text, sizeof text,
+                "the key biases hold %.3g times the energy of the keys' content, which %s rounds away", key_bias_ratio,
+                std::string(Info(type).name).c_str());
+  return text;
 }
 
 Result<KvLayout> ModelConfig::KvLayoutFor(KvTypes types) const {
@@ -146,6 +160,7 @@ Result<ModelConfig> ReadDecoderConfig(const Checkpoint& checkpoint, const std::s
   INK_RETURN_IF_ERROR(in.PositiveOr("rope.freq_base", 10000.0, &c.rope.theta));
   INK_RETURN_IF_ERROR(ReadRopeScaling(in, &c.rope));
   INK_RETURN_IF_ERROR(ReadFrequencyFactors(checkpoint, &c.rope));
+  INK_ASSIGN_OR_RETURN(c.key_bias_ratio, KeyBiasRatio(checkpoint, c));
   return c;
 }
 

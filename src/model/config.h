@@ -39,9 +39,13 @@ struct ModelConfig {
   float rms_eps = 1e-6f;
   RopeConfig rope;
 
+  double key_bias_ratio = 0;  // KeyBiasRatio (key_bias.h)
+
   // What the cache holds unless something else is asked for: Q8_0, which costs little (docs/SERVING.md), or F16 where
-  // heads have no multiple of 32 dimensions.
+  // heads have no multiple of 32 dimensions, and for keys whose bias is most of them.
   KvTypes DefaultKvTypes() const;
+  // Why keys would lose much in this type, as a sentence for people; empty when they don't.
+  std::string KeyTypeTrouble(DType type) const;
   // kInvalidArgument for types that the cache of this model cannot have.
   Result<KvLayout> KvLayoutFor(KvTypes types) const;
 };

@@ -217,6 +217,7 @@ std::string MemoryPlan::Report() const {
   line("sum", total());
   line("available", available);
   if (spill_tokens > 0) line("KV cache, on disk, " + std::to_string(spill_tokens) + " tokens", spill_bytes);
+  if (!kv_note.empty()) report += kv_note + "\n";
   return report;
 }
 

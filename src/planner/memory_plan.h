@@ -51,6 +51,7 @@ struct MemoryPlan {
   // In memory, of all running sequences together; with spill_tokens at least those of one context.
   int64_t kv_tokens = 0;
   KvTypes kv_types = {};
+  std::string kv_note = {};         // what people should know of them, as a sentence for the report; empty: nothing
   int64_t spill_tokens = 0;         // on disk
   uint64_t spill_bytes = 0;         // of disk space
   uint64_t spill_buffer_bytes = 0;  // of memory, through which they come back

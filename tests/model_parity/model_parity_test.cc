@@ -16,6 +16,7 @@
 #include "compress/synth.h"
 #include "core/cpu_info.h"
 #include "model/runtime.h"
+#include "running.h"
 
 namespace inkstone {
 namespace {
@@ -23,7 +24,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace json = boost::json;
 
-constexpr KvTypes kF32{DType::kF32, DType::kF32};
 constexpr KvTypes kF16{DType::kF16, DType::kF16};
 constexpr KvTypes kMixed{DType::kQ8_0, DType::kQ4_0};
 constexpr double kTolerance = 2e-4;  // logits reach +-20; the goal is 2e-3
@@ -57,33 +57,6 @@ SynthOptions SynthFor(const json::object& shape, const std::string& folder) {
   if (shape.contains("rope_scaling")) o.shape.rope_scaling_json = json::serialize(shape.at("rope_scaling"));
   if (shape.contains("untied")) o.shape.tied = false;
   return o;
-}
-
-// Runs tokens in steps of `chunk`; logits of every position, (tokens, vocab).
-std::vector<float> AllLogits(Model& model, Backend& backend, const std::vector<int32_t>& tokens, int64_t chunk,
-                             Phase phase, KvTypes kv_types = kF32) {
-  const int64_t vocab = model.config().vocab;
-  const KvLayout layout = *model.config().KvLayoutFor(kv_types);
-  auto pool = PagePool::Create(backend, layout, layout.PagesFor(static_cast<int64_t>(tokens.size())));
-  EXPECT_TRUE(pool.ok());
-  PageTable table(&*pool);
-  EXPECT_TRUE(table.Reserve(static_cast<int64_t>(tokens.size())).ok());
-  std::vector<float> logits(tokens.size() * static_cast<size_t>(vocab));
-  for (size_t begin = 0; begin < tokens.size(); begin += static_cast<size_t>(chunk)) {
-    const size_t rows = std::min(static_cast<size_t>(chunk), tokens.size() - begin);
-    const SequenceStep step{std::span(tokens).subspan(begin, rows), static_cast<int64_t>(begin), &table, phase,
-                            LogitRows::kAll};
-    const Status status = model.Forward({&step, 1}, std::span(logits).subspan(begin * static_cast<size_t>(vocab)));
-    EXPECT_TRUE(status.ok()) << status.message();
-  }
-  return logits;
-}
-
-ModelLimits SmallLimits() {
-  ModelLimits limits;
-  limits.max_step_rows = limits.max_logit_rows = 96;
-  limits.max_context = 256;
-  return limits;
 }
 
 class ModelParityTest : public ::testing::TestWithParam<const char*> {
