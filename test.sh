@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests. Usage: ./test.sh [STAGE...]
 #   checks   layers, file sizes, formatting
-#   unit     unit and parity tests of the 'dev' preset
+#   unit     unit and parity tests of the 'dev' preset: the quick loop
 #   tidy     clang-tidy over what the last TIDY_COMMITS commits (default 20) changed, or everything with TIDY_COMMITS=all
 #   web      the page: types, unit tests, build
 #   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
 #   soak     the release program through slow readers, disconnects, mixed loads, failing disks and kills, in short
-#   asan     the unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   attack   the release program under attack: costly requests, smuggling, unfairness, races, hostile models
+#   asan     unit and parity tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   tsan     the unit tests of the layers with threads under ThreadSanitizer
 #   fuzz     each fuzzer for FUZZ_SECONDS (default 10)
-# Without arguments: all of them.
+# Without arguments: all of them but 'unit', whose tests are those of 'asan'.
 set -euo pipefail
 cd "$(dirname "$0")"
 export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR=$PWD  # one cache serves every checkout
@@ -71,6 +72,8 @@ stage_e2e() {
   tools/build_web.sh
   cmake --preset release >/dev/null
   cmake --build --preset release -- --quiet
+  cmake --preset asan-ubsan >/dev/null
+  cmake --build --preset asan-ubsan --target encode_tool tokenize_tool render_tool -- --quiet
   tests/end_to_end.sh
 }
 
@@ -81,6 +84,17 @@ stage_soak() {
   tests/soak/run.py --short --seconds 4
 }
 
+stage_attack() {
+  tools/build_web.sh
+  cmake --preset release >/dev/null
+  cmake --build --preset release --target inkstone -- --quiet
+  local script
+  for script in tests/attack/*.py; do
+    title "attack: $(basename "$script" .py)"
+    timeout 120 python3 "$script" --program build/release/bin/inkstone
+  done
+}
+
 stage_fuzz() {
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz --target fuzzers -- --quiet
@@ -89,7 +103,7 @@ stage_fuzz() {
 
 tools/install_dependencies.sh test
 stages=("$@")
-[ $# -gt 0 ] || stages=(checks unit web e2e soak asan tsan fuzz tidy)
+[ $# -gt 0 ] || stages=(checks web asan e2e soak attack tsan fuzz tidy)
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || { echo "unknown stage '$stage'" >&2; sed -n '2,13p' "$0" >&2; exit 2; }
   title "$stage"

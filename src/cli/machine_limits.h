@@ -6,8 +6,9 @@
 
 namespace inkstone {
 
-// GB/s (1e9 bytes) of plain sequential reading with all threads of the pool over a buffer beyond the caches; the best
-// of several passes. Takes about half a second and up to 1 GB of memory for that time (less when less is free); 0 when
+// GB/s (1e9 bytes) of reading with all threads of the pool over a buffer beyond the caches: the best of several passes
+// of several ways (sequential streams side by side, prefetch distances, small and huge pages), so that no program
+// should read faster. Takes two to six seconds and up to 1 GB of memory for that time (less when less is free); 0 when
 // there is no memory for it.
 double MeasureReadLimit(ThreadPool* threads);
 
