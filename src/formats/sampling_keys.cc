@@ -17,6 +17,7 @@ constexpr double kLikeliestOnly = 1e-6;  // what top_p 0 means
 
 std::string NumberText(double value) {
   std::ostringstream out;
+  out.precision(10);
   out << value;
   return out.str();
 }
