@@ -419,9 +419,9 @@ def main():
     put("folder/no-weights/config.json", good_config)
     case("folder/no-weights", "expected model.safetensors or model.safetensors.index.json, found neither")
     put("folder/generation/config.json", good_config)
-    put("folder/generation/generation_config.json", b'{"temperature": -1}')
+    put("folder/generation/generation_config.json", b'{"temperature": 1,}')
     put("folder/generation/model.safetensors", GOOD)
-    case("folder/generation", "generation_config.json: temperature: expected a number from 0 to 100, found -1")
+    case("folder/generation", "generation_config.json: JSON at offset")
     (out / "expected.tsv").write_text("".join(expected))
     for name, data in seeds():
         path = root / "fuzz/seeds" / name

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <map>
 #include <optional>
+#include <vector>
 
 #include "cli/command.h"
 #include "cli/model_path.h"
@@ -10,6 +11,7 @@
 #include "cli/session_options.h"
 #include "core/memory_info.h"
 #include "core/units.h"
+#include "engine/default_sampling.h"
 #include "engine/session_plan.h"
 #include "model/model.h"
 #include "model/runtime.h"
@@ -17,6 +19,7 @@
 #include "server/json_writer.h"
 #include "server/memory_json.h"
 #include "server/server.h"
+#include "tokenizer/tokenizer.h"
 
 namespace inkstone {
 namespace {
@@ -140,15 +143,30 @@ Result<MemoryPlan> PlanOf(const Checkpoint& checkpoint, ModelConfig config, cons
   return memory;
 }
 
+// What loading the model would warn of; a tokenizer that cannot be read is one more such thing here.
+std::vector<std::string> WarningsOf(const Checkpoint& checkpoint, const ModelConfig& config) {
+  std::vector<std::string> warnings(checkpoint.warnings().begin(), checkpoint.warnings().end());
+  warnings.insert(warnings.end(), config.warnings.begin(), config.warnings.end());
+  ReadDefaultSampling(checkpoint.metadata(), config.architecture, &warnings);
+  const auto tokenizer = Tokenizer::Load(checkpoint);
+  if (!tokenizer.ok()) {
+    warnings.push_back(tokenizer.status().message());
+  } else {
+    warnings.insert(warnings.end(), (*tokenizer)->warnings().begin(), (*tokenizer)->warnings().end());
+  }
+  return warnings;
+}
+
 struct Inspected {
   const Checkpoint& checkpoint;
   const ModelConfig& config;
   const SensitivityTable& sensitivity;
   const MemoryPlan& memory;
+  const std::vector<std::string>& warnings;
 };
 
 void PrintJson(const Inspected& inspected, const InspectOptions& o) {
-  const auto& [checkpoint, config, sensitivity, memory] = inspected;
+  const auto& [checkpoint, config, sensitivity, memory, warnings] = inspected;
   const Summary s = Summarize(checkpoint);
   const KvTypes kv_types = o.kv_types.value_or(config.DefaultKvTypes());
   JsonWriter json;
@@ -179,7 +197,9 @@ void PrintJson(const Inspected& inspected, const InspectOptions& o) {
         .Field("bytes", total.bytes)
         .EndObject();
   }
-  json.EndObject().Key("metadata").BeginObject();
+  json.EndObject().Key("warnings").BeginArray();
+  for (const std::string& warning : warnings) json.Value(ValidUtf8(warning));
+  json.EndArray().Key("metadata").BeginObject();
   for (const Metadata::Entry& entry : checkpoint.metadata().entries())
     json.Field(ValidUtf8(entry.key), ValueText(entry.value));
   json.EndObject().Key("tensors").BeginArray();
@@ -194,7 +214,7 @@ void PrintJson(const Inspected& inspected, const InspectOptions& o) {
 }
 
 void PrintText(const Inspected& inspected, const InspectOptions& o) {
-  const auto& [checkpoint, config, sensitivity, memory] = inspected;
+  const auto& [checkpoint, config, sensitivity, memory, warnings] = inspected;
   const Summary s = Summarize(checkpoint);
   std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n", checkpoint.path().c_str(),
               config.architecture.c_str(), static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
@@ -211,6 +231,7 @@ void PrintText(const Inspected& inspected, const InspectOptions& o) {
   }
   std::printf("\nserving %d conversation%s of %lld tokens takes at most\n%s\n", o.sequences,
               o.sequences == 1 ? "" : "s", static_cast<long long>(o.context), memory.Report().c_str());
+  for (const std::string& warning : warnings) std::printf("warning: %s\n", ValidUtf8(warning).c_str());
   for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
     std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
   }
@@ -232,7 +253,8 @@ Status Run(const InspectOptions& given) {
   INK_RETURN_IF_ERROR(config.KvLayoutFor(o.kv_types.value_or(config.DefaultKvTypes())).status());
   INK_ASSIGN_OR_RETURN(const SensitivityTable sensitivity, ReadSensitivity(checkpoint.metadata()));
   INK_ASSIGN_OR_RETURN(const MemoryPlan memory, PlanOf(checkpoint, config, o));
-  const Inspected inspected{checkpoint, config, sensitivity, memory};
+  const std::vector<std::string> warnings = WarningsOf(checkpoint, config);
+  const Inspected inspected{checkpoint, config, sensitivity, memory, warnings};
   o.json ? PrintJson(inspected, o) : PrintText(inspected, o);
   return Status::Ok();
 }

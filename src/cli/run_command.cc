@@ -176,6 +176,7 @@ Status Run(const RunOptions& o) {
   INK_ASSIGN_OR_RETURN(SessionOptions options, ToSessionOptions(o));
   options.max_sequences = 1;
   INK_ASSIGN_OR_RETURN(const auto session, Session::Open(options));
+  PrintWarnings(session->info().warnings);
   if (!o.json && o.prompt.empty()) std::fputs(session->info().memory_report.c_str(), stderr);
   struct sigaction action {};
   action.sa_handler = [](int) { interrupted.store(true); };

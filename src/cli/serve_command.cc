@@ -80,6 +80,7 @@ Status Run(const ServeOptions& o) {
   INK_ASSIGN_OR_RETURN(const auto server, Server::Create(*session, options));
 
   const SessionInfo& info = session->info();
+  PrintWarnings(info.warnings);
   std::fprintf(stderr, "%s (%s, %s) on %s with %d threads%s\n%s", info.model_name.c_str(), info.architecture.c_str(),
                info.quantization.c_str(), info.backend.c_str(), info.threads, info.pinned ? ", pinned" : "",
                info.memory_report.c_str());

@@ -3,6 +3,7 @@
 #include <linux/magic.h>
 #include <sys/vfs.h>
 
+#include <cstdio>
 #include <filesystem>
 
 #include "cli/model_path.h"
@@ -111,6 +112,10 @@ Result<SessionOptions> ToSessionOptions(const SessionCommandOptions& o) {
     INK_ASSIGN_OR_RETURN(options.memory_limit, ParseBytes(o.memory));
   }
   return options;
+}
+
+void PrintWarnings(std::span<const std::string> warnings) {
+  for (const std::string& warning : warnings) std::fprintf(stderr, "inkstone: warning: %s\n", warning.c_str());
 }
 
 }  // namespace inkstone

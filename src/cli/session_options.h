@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "cli/command.h"
@@ -36,5 +37,8 @@ void AddContextPolicyOption(CLI::App* command, const std::string& otherwise,
                             const std::function<void(const ContextPolicy&)>& set);
 // What --context takes: "auto", "max" or a number.
 std::string ContextText(int64_t context);
+
+// What was odd about a model's files, one line each on standard error.
+void PrintWarnings(std::span<const std::string> warnings);
 
 }  // namespace inkstone

@@ -65,10 +65,10 @@ Status AddFrequencyFactors(const Checkpoint& checkpoint, OutputPlan* plan) {
   INK_ASSIGN_OR_RETURN(const std::string_view architecture, meta.GetString("general.architecture"));
   const std::string key = std::string(architecture) + ".";
   INK_ASSIGN_OR_RETURN(const double theta, meta.GetFloatOr(key + "rope.freq_base", 10000.0));
-  INK_ASSIGN_OR_RETURN(const int64_t head_dim, meta.GetInt(key + "rope.dimension_count"));
+  INK_ASSIGN_OR_RETURN(const int64_t head_dim, meta.GetInt(key + "attention.key_length"));
   constexpr int64_t kMaxHeadDim = 1 << 20;
   if (head_dim < 2 || head_dim > kMaxHeadDim) {
-    return DataLoss(checkpoint.path() + ": " + key + "rope.dimension_count: expected 2 to " +
+    return DataLoss(checkpoint.path() + ": " + key + "attention.key_length: expected 2 to " +
                     std::to_string(kMaxHeadDim) + ", found " + std::to_string(head_dim));
   }
   PlannedTensor tensor;

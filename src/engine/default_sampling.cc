@@ -1,17 +1,27 @@
 #include "engine/default_sampling.h"
 
 #include <algorithm>
-#include <cstdint>
-#include <limits>
-#include <string>
+
+#include "formats/sampling_keys.h"
 
 namespace inkstone {
 
 namespace {
+
 constexpr std::string_view kPrefix = "general.sampling.";
+
+void Set(std::string_view name, double value, SamplingParams* params) {
+  if (name == "temperature") params->temperature = static_cast<float>(value);
+  if (name == "top_p") params->top_p = static_cast<float>(value);
+  if (name == "min_p") params->min_p = static_cast<float>(value);
+  if (name == "repetition_penalty") params->repetition_penalty = static_cast<float>(value);
+  if (name == "top_k") params->top_k = static_cast<int>(value);
+}
+
 }  // namespace
 
-Result<SamplingParams> ReadDefaultSampling(const Metadata& metadata, std::string_view architecture) {
+SamplingParams ReadDefaultSampling(const Metadata& metadata, std::string_view architecture,
+                                   std::vector<std::string>* warnings) {
   SamplingParams params;
   const bool any = std::any_of(metadata.entries().begin(), metadata.entries().end(),
                                [](const Metadata::Entry& entry) { return entry.key.starts_with(kPrefix); });
@@ -22,19 +32,12 @@ Result<SamplingParams> ReadDefaultSampling(const Metadata& metadata, std::string
     params.top_k = qwen ? 20 : 40;
     return params;
   }
-  const auto read = [&](std::string_view key, float* out) -> Status {
-    INK_ASSIGN_OR_RETURN(const double value, metadata.GetFloatOr(std::string(kPrefix).append(key), *out));
-    *out = static_cast<float>(value);
-    return Status::Ok();
-  };
-  INK_RETURN_IF_ERROR(read("temp", &params.temperature));
-  INK_RETURN_IF_ERROR(read("top_p", &params.top_p));
-  INK_RETURN_IF_ERROR(read("min_p", &params.min_p));
-  INK_RETURN_IF_ERROR(read("penalty_repeat", &params.repetition_penalty));
-  INK_ASSIGN_OR_RETURN(const int64_t top_k, metadata.GetIntOr(std::string(kPrefix) + "top_k", 0));
-  params.top_k = static_cast<int>(std::clamp<int64_t>(top_k, 0, std::numeric_limits<int>::max()));
-  if (const Status status = params.Validate(0); !status.ok()) {
-    return DataLoss(metadata.source() + ": '" + std::string(kPrefix) + "*': " + status.message());
+  for (const SamplingKey& key : SamplingKeys()) {
+    const std::string name = std::string(kPrefix).append(key.gguf);
+    const MetaValue* found = metadata.Find(name);
+    if (found == nullptr) continue;
+    const auto value = ReadSampling(key, *found, metadata.source() + ": '" + name + "'", warnings);
+    if (value) Set(key.hf, *value, &params);
   }
   return params;
 }

@@ -21,7 +21,7 @@ void Write(std::ostream& out, std::span<const std::byte> bytes) {
 void WriteRope(std::ostream& out, const RopeConfig& rope) {
   out << "\nrope " << rope.theta << ' ' << rope.head_dim << ' ' << rope.interleaved << ' ' << rope.linear_factor << ' '
       << rope.yarn_factor << ' ' << rope.yarn_original_context << ' ' << rope.yarn_beta_fast << ' '
-      << rope.yarn_beta_slow << ' ' << rope.yarn_attention_factor;
+      << rope.yarn_beta_slow << ' ' << rope.yarn_truncate << ' ' << rope.attention_factor;
   Write(out, std::as_bytes(std::span(rope.frequency_factors)));
 }
 

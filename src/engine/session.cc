@@ -174,7 +174,11 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   INK_ASSIGN_OR_RETURN(const SessionPlan plan, PlanSession(*w.checkpoint, config, *w.backend, facts, options));
 
   INK_ASSIGN_OR_RETURN(w.tokenizer, Tokenizer::Load(*w.checkpoint));
-  INK_ASSIGN_OR_RETURN(w.sampling, ReadDefaultSampling(w.checkpoint->metadata(), config.architecture));
+  w.sampling = ReadDefaultSampling(w.checkpoint->metadata(), config.architecture, &w.info.warnings);
+  for (const std::span<const std::string> more :
+       {w.checkpoint->warnings(), std::span<const std::string>(config.warnings), w.tokenizer->warnings()}) {
+    w.info.warnings.insert(w.info.warnings.end(), more.begin(), more.end());
+  }
   w.chat_template = ParseTemplate(*w.tokenizer, options.model);
   INK_ASSIGN_OR_RETURN(auto model, Model::Load(*w.checkpoint, *w.backend, plan.limits));
   EngineOptions engine;

@@ -56,8 +56,9 @@ struct SessionInfo {
   int threads = 0;
   bool pinned = false;  // each thread is kept on a core of its own
   bool has_chat_template = false;
-  bool thinks = false;        // the template knows <think>
-  std::string memory_report;  // the plan, as printed
+  bool thinks = false;                     // the template knows <think>
+  std::string memory_report;               // the plan, as printed
+  std::vector<std::string> warnings = {};  // what was odd about the model's files, for people
 };
 
 class Session {

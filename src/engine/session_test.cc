@@ -6,14 +6,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <filesystem>
 #include <future>
 #include <thread>
 
 #include "core/cpu_topology.h"
 #include "core/thread_binding.h"
-#include "engine/default_sampling.h"
 
 namespace inkstone {
 namespace {
@@ -296,24 +294,6 @@ TEST(Session, PlansTheCacheInItsTypes) {
   const auto mixed = Session::Open({.model = kModel, .context = 256, .kv_types = KvTypes{DType::kQ8_0, DType::kQ4_0}});
   ASSERT_TRUE(mixed.ok()) << mixed.status().message();
   EXPECT_THAT((*mixed)->info().memory_report, ::testing::HasSubstr("2048 tokens in Q8_0/Q4_0         2.65 MB"));
-}
-
-TEST(DefaultSampling, ComesFromTheFileOrFromTheFamily) {
-  Metadata metadata("test.gguf");
-  EXPECT_EQ(ReadDefaultSampling(metadata, "qwen2")->top_k, 20);
-  EXPECT_FLOAT_EQ(ReadDefaultSampling(metadata, "qwen3")->top_p, 0.8f);
-  EXPECT_EQ(ReadDefaultSampling(metadata, "llama")->top_k, 40);
-  metadata.SetF32("general.sampling.temp", 0.25f);
-  metadata.SetF32("general.sampling.penalty_repeat", 1.5f);
-  metadata.SetU32("general.sampling.top_k", 7);
-  const auto params = ReadDefaultSampling(metadata, "qwen3");
-  ASSERT_TRUE(params.ok());
-  EXPECT_FLOAT_EQ(params->temperature, 0.25f);
-  EXPECT_FLOAT_EQ(params->top_p, 1.0f);
-  EXPECT_FLOAT_EQ(params->repetition_penalty, 1.5f);
-  EXPECT_EQ(params->top_k, 7);
-  metadata.SetF32("general.sampling.temp", std::nanf(""));
-  EXPECT_EQ(ReadDefaultSampling(metadata, "qwen3").status().code(), StatusCode::kDataLoss);
 }
 
 }  // namespace

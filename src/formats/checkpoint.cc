@@ -5,11 +5,13 @@
 
 #include "formats/gguf_reader.h"
 #include "formats/hf_folder.h"
+#include "formats/model_location.h"
 #include "formats/tensor_layout.h"
 
 namespace inkstone {
 
-Result<Checkpoint> Checkpoint::Open(const std::string& path) {
+Result<Checkpoint> Checkpoint::Open(const std::string& given) {
+  INK_ASSIGN_OR_RETURN(const std::string path, LocateModel(given));
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (std::filesystem::is_directory(status)) return HfFolderReader::Open(path);

@@ -35,12 +35,15 @@ enum class CheckpointKind { kGguf, kHuggingFace };
 class Checkpoint {
  public:
   // A GGUF file (first part of a split one: "-00001-of-000NN.gguf"), or a Hugging Face folder with config.json and
-  // model.safetensors or model.safetensors.index.json. Errors name file, field, offset, expected, found.
+  // model.safetensors or model.safetensors.index.json; or a folder in which LocateModel finds one of these. Errors name
+  // file, field, offset, expected, found.
   static Result<Checkpoint> Open(const std::string& path);
 
   CheckpointKind kind() const { return kind_; }
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }       // of the file or folder that was found
   const Metadata& metadata() const { return metadata_; }  // GGUF keys in both kinds, "general.architecture" included
+  // What was odd about the description and is read otherwise than it is written, for people; as a rule nothing.
+  std::span<const std::string> warnings() const { return warnings_; }
   std::span<const TensorInfo> tensors() const { return tensors_; }
   const TensorInfo* Find(std::string_view name) const;
   // kNotFound with the checkpoint's path when the tensor is missing.
@@ -62,6 +65,7 @@ class Checkpoint {
   CheckpointKind kind_ = CheckpointKind::kGguf;
   std::string path_;
   Metadata metadata_;
+  std::vector<std::string> warnings_;
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string_view, size_t> index_;  // views into tensors_
   std::vector<MappedFile> files_;

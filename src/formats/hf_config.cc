@@ -1,9 +1,11 @@
 // config.json and generation_config.json to metadata.
-#include <cmath>
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "formats/hf_folder.h"
+#include "formats/hf_generation.h"
+#include "formats/hf_rope.h"
 #include "formats/json_fields.h"
 #include "formats/tensor_layout.h"
 
@@ -63,86 +65,24 @@ Status CheckWindows(const JsonFields& fields, int64_t layers) {
   return Status::Ok();
 }
 
-// Where RoPE's numbers stand: transformers 5 has all of them in rope_parameters, 4 in rope_theta and rope_scaling.
-struct RopeSource {
-  const json::object* scaling = nullptr;  // may be null
-  std::string prefix;
-  double theta = 0.0;
-};
-
-Result<RopeSource> FindRope(const JsonFields& fields, const std::string& file) {
-  RopeSource rope;
-  INK_ASSIGN_OR_RETURN(rope.theta, fields.NumberOr("rope_theta", 10000.0, 1.0, 1e15));
-  INK_ASSIGN_OR_RETURN(rope.scaling, fields.ObjectOrNull("rope_parameters"));
-  rope.prefix = "rope_parameters.";
-  if (rope.scaling != nullptr) {
-    const JsonFields inner(*rope.scaling, file, rope.prefix);
-    INK_ASSIGN_OR_RETURN(rope.theta, inner.NumberOr("rope_theta", rope.theta, 1.0, 1e15));
-    return rope;
-  }
-  INK_ASSIGN_OR_RETURN(rope.scaling, fields.ObjectOrNull("rope_scaling"));
-  rope.prefix = "rope_scaling.";
-  return rope;
-}
-
-Status SetLlama3(const JsonFields& fields, int64_t context, Metadata* metadata) {
-  INK_ASSIGN_OR_RETURN(const double factor, fields.Number("factor", 1.0, 1e6));
-  INK_ASSIGN_OR_RETURN(const double low, fields.Number("low_freq_factor", 1e-6, 1e6));
-  INK_ASSIGN_OR_RETURN(const double high, fields.Number("high_freq_factor", 1e-6, 1e6));
-  INK_ASSIGN_OR_RETURN(const int64_t original,
-                       fields.IntOr("original_max_position_embeddings", context, 1, kMaxContext));
-  if (high <= low) return fields.Wrong("high_freq_factor", "a number above low_freq_factor");
-  const std::string prefix = "inkstone.rope.llama3.";
-  metadata->SetF32(prefix + "factor", static_cast<float>(factor));
-  metadata->SetF32(prefix + "low_freq_factor", static_cast<float>(low));
-  metadata->SetF32(prefix + "high_freq_factor", static_cast<float>(high));
-  metadata->SetU32(prefix + "original_context_length", static_cast<uint32_t>(original));
-  return Status::Ok();
-}
-
-Status SetYarn(const JsonFields& fields, double factor, const std::string& key, Metadata* metadata) {
-  for (const char* foreign : {"mscale", "mscale_all_dim"}) {
-    if (fields.Has(foreign)) return Unsupported(fields, foreign, "yarn without this field");
-  }
-  const double usual = 1.0 + 0.1 * std::log(factor);  // YaRN's attention factor, which GGUF takes as given
-  INK_ASSIGN_OR_RETURN(const double attention, fields.NumberOr("attention_factor", usual, 1e-3, 1e3));
-  if (attention != usual) metadata->SetF32(key + "attn_factor", static_cast<float>(attention / usual));
-  for (const char* beta : {"beta_fast", "beta_slow"}) {
-    if (!fields.Has(beta)) continue;
-    INK_ASSIGN_OR_RETURN(const double value, fields.Number(beta, 1e-3, 1e3));
-    metadata->SetF32(key + "yarn_" + beta, static_cast<float>(value));
-  }
-  return Status::Ok();
-}
-
-Status SetRope(const JsonFields& config, const std::string& file, const std::string& arch, int64_t context,
-               Metadata* metadata) {
-  INK_ASSIGN_OR_RETURN(const RopeSource rope, FindRope(config, file));
-  metadata->SetF32(arch + ".rope.freq_base", static_cast<float>(rope.theta));
-  if (rope.scaling == nullptr) return Status::Ok();
-  const JsonFields fields(*rope.scaling, file, rope.prefix);
-  const char* type_key = fields.Has("rope_type") ? "rope_type" : "type";
-  INK_ASSIGN_OR_RETURN(const std::string type, fields.StringOr(type_key, "default"));
-  INK_ASSIGN_OR_RETURN(const double rotary, fields.NumberOr("partial_rotary_factor", 1.0, 0.0, 1.0));
-  if (rotary != 1.0) return Unsupported(fields, "partial_rotary_factor", "1");
-  if (type == "default") return Status::Ok();
-  if (type == "llama3") return SetLlama3(fields, context, metadata);
-  if (type != "linear" && type != "yarn") {
-    return Unsupported(fields, type_key, "\"default\", \"linear\", \"yarn\" or \"llama3\"");
-  }
-  const std::string key = arch + ".rope.scaling.";
-  INK_ASSIGN_OR_RETURN(const double factor, fields.Number("factor", 1.0, 1e6));
-  INK_ASSIGN_OR_RETURN(const int64_t original,
-                       fields.IntOr("original_max_position_embeddings", context, 1, kMaxContext));
-  metadata->SetString(key + "type", type);
-  metadata->SetF32(key + "factor", static_cast<float>(factor));
-  metadata->SetU32(key + "original_context_length", static_cast<uint32_t>(original));
-  return type == "yarn" ? SetYarn(fields, factor, key, metadata) : Status::Ok();
+// An integer, or a list that has the same one for every layer.
+Result<int64_t> UniformInt(const JsonFields& fields, std::string_view key, int64_t max) {
+  const json::value* value = fields.Find(key);
+  if (value == nullptr || !value->is_array()) return fields.Int(key, 1, max);
+  const json::array& list = value->get_array();
+  const bool uniform =
+      !list.empty() && std::all_of(list.begin(), list.end(), [&](const json::value& item) { return item == list[0]; });
+  if (!uniform) return Unsupported(fields, key, "the same number for every layer");
+  const json::object one = {{key, list[0]}};
+  return JsonFields(one, fields.source()).Int(key, 1, max);
 }
 
 Status SetAttention(const JsonFields& fields, const std::string& arch, int64_t hidden, Metadata* metadata) {
-  INK_ASSIGN_OR_RETURN(const int64_t heads, fields.Int("num_attention_heads", 1, kMaxHeads));
-  INK_ASSIGN_OR_RETURN(const int64_t kv_heads, fields.IntOr("num_key_value_heads", heads, 1, kMaxHeads));
+  INK_ASSIGN_OR_RETURN(const int64_t heads, UniformInt(fields, "num_attention_heads", kMaxHeads));
+  int64_t kv_heads = heads;
+  if (fields.Has("num_key_value_heads")) {
+    INK_ASSIGN_OR_RETURN(kv_heads, UniformInt(fields, "num_key_value_heads", kMaxHeads));
+  }
   if (heads % kv_heads != 0) {
     return fields.Wrong("num_key_value_heads", "a divisor of num_attention_heads (" + std::to_string(heads) + ")");
   }
@@ -165,32 +105,6 @@ Status SetAttention(const JsonFields& fields, const std::string& arch, int64_t h
   return Status::Ok();
 }
 
-// The sampling that the model's authors recommend.
-Status SetSampling(std::string_view text, const std::string& file, Metadata* metadata) {
-  INK_ASSIGN_OR_RETURN(const json::object root, ParseJsonObject(text, file));
-  const JsonFields fields(root, file);
-  INK_ASSIGN_OR_RETURN(const bool sample, fields.BoolOr("do_sample", true));
-  if (!sample) return Status::Ok();
-  struct Setting {
-    const char* hf;
-    const char* gguf;
-    double max;
-  };
-  for (const Setting& setting :
-       {Setting{"temperature", "general.sampling.temp", 100.0}, Setting{"top_p", "general.sampling.top_p", 1.0},
-        Setting{"min_p", "general.sampling.min_p", 1.0},
-        Setting{"repetition_penalty", "general.sampling.penalty_repeat", 100.0}}) {
-    if (!fields.Has(setting.hf)) continue;
-    INK_ASSIGN_OR_RETURN(const double value, fields.Number(setting.hf, 0.0, setting.max));
-    metadata->SetF32(setting.gguf, static_cast<float>(value));
-  }
-  if (fields.Has("top_k")) {
-    INK_ASSIGN_OR_RETURN(const int64_t top_k, fields.Int("top_k", 0, kMaxVocab));
-    metadata->SetView("general.sampling.top_k", MetaValue{MetaType::kI32, top_k});
-  }
-  return Status::Ok();
-}
-
 }  // namespace
 
 Result<HfConfig> ParseHfConfig(const HfConfigText& text, const std::string& folder, const std::string& model_name) {
@@ -209,7 +123,7 @@ Result<HfConfig> ParseHfConfig(const HfConfigText& text, const std::string& fold
   INK_RETURN_IF_ERROR(CheckWindows(fields, config.layers));
   INK_ASSIGN_OR_RETURN(const int64_t context, fields.Int("max_position_embeddings", 1, kMaxContext));
   INK_ASSIGN_OR_RETURN(const int64_t hidden, fields.Int("hidden_size", 1, kMaxWidth));
-  INK_ASSIGN_OR_RETURN(const int64_t feed_forward, fields.Int("intermediate_size", 1, kMaxWidth));
+  INK_ASSIGN_OR_RETURN(const int64_t feed_forward, UniformInt(fields, "intermediate_size", kMaxWidth));
   INK_ASSIGN_OR_RETURN(const int64_t vocab, fields.Int("vocab_size", 1, kMaxVocab));
 
   Metadata& metadata = config.metadata;
@@ -221,9 +135,9 @@ Result<HfConfig> ParseHfConfig(const HfConfigText& text, const std::string& fold
   metadata.SetU32(arch + ".feed_forward_length", static_cast<uint32_t>(feed_forward));
   metadata.SetU32(arch + ".vocab_size", static_cast<uint32_t>(vocab));
   INK_RETURN_IF_ERROR(SetAttention(fields, arch, hidden, &metadata));
-  INK_RETURN_IF_ERROR(SetRope(fields, file, arch, context, &metadata));
+  INK_RETURN_IF_ERROR(SetRope({fields, file, arch, context}, &metadata, &config.warnings));
   if (!text.generation.empty()) {
-    INK_RETURN_IF_ERROR(SetSampling(text.generation, folder + "/generation_config.json", &metadata));
+    INK_RETURN_IF_ERROR(SetSampling(text.generation, folder + "/generation_config.json", &metadata, &config.warnings));
   }
   return config;
 }

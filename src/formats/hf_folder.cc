@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "formats/model_location.h"
 #include "formats/safetensors.h"
 #include "formats/tensor_layout.h"
 
@@ -69,8 +70,7 @@ Result<HfConfig> ReadConfig(const fs::path& folder) {
                          OpenText(folder / "generation_config.json", "generation settings", kMaxConfigBytes));
     text.generation = Text(*generation);
   }
-  const fs::path full = fs::weakly_canonical(folder, error);
-  return ParseHfConfig(text, folder.string(), error ? folder.string() : full.filename().string());
+  return ParseHfConfig(text, folder.string(), ModelNameOf(folder.string()));
 }
 
 struct Shards {
@@ -200,6 +200,7 @@ Result<Checkpoint> HfFolderReader::Open(const std::string& folder) {
   checkpoint.kind_ = CheckpointKind::kHuggingFace;
   checkpoint.path_ = folder;
   checkpoint.metadata_ = std::move(config.metadata);
+  checkpoint.warnings_ = std::move(config.warnings);
   checkpoint.tensors_ = std::move(shards.tensors);
   checkpoint.files_ = std::move(shards.files);
   INK_RETURN_IF_ERROR(checkpoint.BuildIndex());

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/status.h"
 #include "formats/checkpoint.h"
@@ -16,7 +17,8 @@ namespace inkstone {
 struct HfConfig {
   Metadata metadata;  // source: the path of config.json
   int64_t layers = 0;
-  bool tied_output = false;  // tie_word_embeddings: the output matrix is token_embd
+  bool tied_output = false;           // tie_word_embeddings: the output matrix is token_embd
+  std::vector<std::string> warnings;  // what was odd and is read otherwise than it is written
 };
 
 // What the translation reads.
@@ -27,7 +29,8 @@ struct HfConfigText {
 
 // Keys as llama.cpp's converter writes them: general.{architecture,name,sampling.*}, {arch}.{block_count,
 // context_length, embedding_length, feed_forward_length, vocab_size, attention.*, rope.*}. Beyond those:
-//   {arch}.rope.scaling.attn_factor          yarn: HF's attention_factor over 1 + 0.1 ln(factor), when it is given
+//   {arch}.rope.scaling.attn_factor          yarn: the factor of cos and sin over 1 + 0.1 ln(factor), where it is not 1
+//   inkstone.rope.yarn_truncate              false: yarn's ramp begins and ends between two frequencies
 //   inkstone.rope.llama3.factor, .low_freq_factor, .high_freq_factor, .original_context_length
 //                                            llama3 scaling, which a GGUF has as the tensor rope_freqs.weight
 // Architectures: qwen3, qwen2, llama. Errors name file, field, expected, found: kDataLoss for values that make no

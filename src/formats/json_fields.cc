@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cmath>
+#include <optional>
 #include <sstream>
 #include <vector>
 
@@ -126,10 +127,17 @@ Status JsonFields::Wrong(std::string_view key, const std::string& expected) cons
 Result<int64_t> JsonFields::Int(std::string_view key, int64_t min, int64_t max) const {
   const json::value* value = Find(key);
   // uint64 values above the range of int64 are outside every range asked for.
-  if (value == nullptr || !value->is_int64() || value->get_int64() < min || value->get_int64() > max) {
+  constexpr double kExact = 9007199254740992.0;  // 2^53: whole numbers up to it are exact
+  std::optional<int64_t> number;
+  if (value != nullptr && value->is_int64()) number = value->get_int64();
+  if (value != nullptr && value->is_double()) {
+    const double d = value->get_double();
+    if (std::abs(d) <= kExact && d == std::floor(d)) number = static_cast<int64_t>(d);
+  }
+  if (!number || *number < min || *number > max) {
     return Wrong(key, "an integer from " + std::to_string(min) + " to " + std::to_string(max));
   }
-  return value->get_int64();
+  return *number;
 }
 
 Result<double> JsonFields::Number(std::string_view key, double min, double max) const {

@@ -34,7 +34,10 @@ class JsonFields {
   const boost::json::value* Find(std::string_view key) const;  // nullptr when missing or null
   bool Has(std::string_view key) const { return Find(key) != nullptr; }
 
-  // Errors: kDataLoss when missing, of another type or outside min..max (numbers: outside or not finite).
+  const std::string& source() const { return source_; }
+
+  // A whole number may be written as 50.0. Errors: kDataLoss when missing, of another type or outside min..max
+  // (numbers: outside or not finite).
   Result<int64_t> Int(std::string_view key, int64_t min, int64_t max) const;
   Result<double> Number(std::string_view key, double min, double max) const;
   Result<std::string> String(std::string_view key) const;

@@ -1,11 +1,13 @@
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
+#include <span>
 
 #include "model/key_bias.h"
-#include "model/rope.h"
-#include "quant/codec.h"
+#include "model/rope_config.h"
 
 namespace inkstone {
 namespace {
@@ -22,11 +24,12 @@ class ConfigReader {
       : meta_(checkpoint.metadata()), prefix_(std::move(architecture) + ".") {}
 
   Status Dimension(const char* key, int* out, int64_t max = kMaxDimension) const {
-    INK_ASSIGN_OR_RETURN(const int64_t value, meta_.GetInt(prefix_ + key));
+    INK_ASSIGN_OR_RETURN(const int64_t value, Uniform(key));
     return Store(key, value, max, out);
   }
   Status DimensionOr(const char* key, int64_t fallback, int* out) const {
-    INK_ASSIGN_OR_RETURN(const int64_t value, meta_.GetIntOr(prefix_ + key, fallback));
+    const bool given = meta_.Find(prefix_ + key) != nullptr;
+    INK_ASSIGN_OR_RETURN(const int64_t value, given ? Uniform(key) : Result<int64_t>(fallback));
     return Store(key, value, kMaxDimension, out);
   }
   Status PositiveOr(const char* key, double fallback, double* out) const {
@@ -41,6 +44,16 @@ class ConfigReader {
   const std::string& prefix() const { return prefix_; }
 
  private:
+  // An integer, or a list that has the same one for every layer.
+  Result<int64_t> Uniform(const char* key) const {
+    const Result<std::span<const int64_t>> list = meta_.GetInts(prefix_ + key);
+    if (!list.ok()) return meta_.GetInt(prefix_ + key);
+    const auto other = std::adjacent_find(list->begin(), list->end(), std::not_equal_to<>());
+    if (!list->empty() && other == list->end()) return list->front();
+    return Unimplemented(
+        meta_.source() + ": '" + prefix_ + key + "': expected the same number for every layer, found " +
+        (list->empty() ? "an empty list" : std::to_string(other[0]) + " and " + std::to_string(other[1])));
+  }
   Status Store(const char* key, int64_t value, int64_t max, int* out) const {
     if (value < 1 || value > max) return Bad(key, "1 to " + std::to_string(max), std::to_string(value));
     *out = static_cast<int>(value);
@@ -50,45 +63,6 @@ class ConfigReader {
   const Metadata& meta_;
   std::string prefix_;
 };
-
-Status ReadRopeScaling(const ConfigReader& in, RopeConfig* rope) {
-  INK_ASSIGN_OR_RETURN(const std::string_view type, in.meta().GetStringOr(in.prefix() + "rope.scaling.type", "none"));
-  if (type == "none") return Status::Ok();
-  if (type == "linear") return in.PositiveOr("rope.scaling.factor", 1.0, &rope->linear_factor);
-  if (type != "yarn") return in.Bad("rope.scaling.type", "none, linear or yarn", "'" + std::string(type) + "'");
-  INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.factor", 1.0, &rope->yarn_factor));
-  INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.yarn_beta_fast", rope->yarn_beta_fast, &rope->yarn_beta_fast));
-  INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.yarn_beta_slow", rope->yarn_beta_slow, &rope->yarn_beta_slow));
-  INK_RETURN_IF_ERROR(in.PositiveOr("rope.scaling.attn_factor", 1.0, &rope->yarn_attention_factor));
-  INK_ASSIGN_OR_RETURN(rope->yarn_original_context,
-                       in.meta().GetFloatOr(in.prefix() + "rope.scaling.original_context_length", 0.0));
-  if (!(rope->yarn_original_context > 0))
-    return in.Bad("rope.scaling.original_context_length", "a positive number", "none");
-  return Status::Ok();
-}
-
-// Divisors of the frequencies: a tensor in GGUF, Llama 3's four numbers in a Hugging Face config.
-Status ReadFrequencyFactors(const Checkpoint& checkpoint, RopeConfig* rope) {
-  if (const TensorInfo* tensor = checkpoint.Find("rope_freqs.weight")) {
-    if (tensor->shape != std::vector<int64_t>{rope->head_dim / 2}) {
-      return DataLoss(checkpoint.path() + ": tensor 'rope_freqs.weight': expected " +
-                      std::to_string(rope->head_dim / 2) + " values, found " + std::to_string(tensor->cols()));
-    }
-    rope->frequency_factors.resize(static_cast<size_t>(rope->head_dim / 2));
-    DecodeRow(tensor->dtype, checkpoint.Data(*tensor).data(), rope->head_dim / 2, rope->frequency_factors.data());
-    return Status::Ok();
-  }
-  const Metadata& meta = checkpoint.metadata();
-  const std::string prefix = "inkstone.rope.llama3.";
-  if (meta.Find(prefix + "factor") == nullptr) return Status::Ok();
-  Llama3Scaling scaling;
-  INK_ASSIGN_OR_RETURN(scaling.factor, meta.GetFloat(prefix + "factor"));
-  INK_ASSIGN_OR_RETURN(scaling.low_freq_factor, meta.GetFloat(prefix + "low_freq_factor"));
-  INK_ASSIGN_OR_RETURN(scaling.high_freq_factor, meta.GetFloat(prefix + "high_freq_factor"));
-  INK_ASSIGN_OR_RETURN(scaling.original_context, meta.GetFloat(prefix + "original_context_length"));
-  rope->frequency_factors = Llama3FrequencyFactors(scaling, rope->theta, rope->head_dim);
-  return Status::Ok();
-}
 
 }  // namespace
 
@@ -157,9 +131,7 @@ Result<ModelConfig> ReadDecoderConfig(const Checkpoint& checkpoint, const std::s
   }
   c.vocab = static_cast<int>(embedding->rows());
   c.rope.head_dim = c.head_dim;
-  INK_RETURN_IF_ERROR(in.PositiveOr("rope.freq_base", 10000.0, &c.rope.theta));
-  INK_RETURN_IF_ERROR(ReadRopeScaling(in, &c.rope));
-  INK_RETURN_IF_ERROR(ReadFrequencyFactors(checkpoint, &c.rope));
+  INK_RETURN_IF_ERROR(ReadRope(checkpoint, &c));
   INK_ASSIGN_OR_RETURN(c.key_bias_ratio, KeyBiasRatio(checkpoint, c));
   return c;
 }

@@ -22,7 +22,8 @@ struct RopeConfig {
   double yarn_original_context = 0;
   double yarn_beta_fast = 32.0;
   double yarn_beta_slow = 1.0;
-  double yarn_attention_factor = 1;  // multiplies the usual 0.1 ln(factor) + 1
+  bool yarn_truncate = true;    // the ramp begins and ends at whole frequencies
+  double attention_factor = 1;  // multiplies cos and sin, with YaRN beside its usual 0.1 ln(factor) + 1
 };
 
 struct ModelConfig {
@@ -35,9 +36,10 @@ struct ModelConfig {
   int kv_heads = 0;
   int head_dim = 0;
   int vocab = 0;        // rows of the embedding
-  int64_t context = 0;  // positions it was trained for
+  int64_t context = 0;  // positions it was trained for, or that YaRN extends them to
   float rms_eps = 1e-6f;
   RopeConfig rope;
+  std::vector<std::string> warnings;  // what was odd about the description, for people
 
   double key_bias_ratio = 0;  // KeyBiasRatio (key_bias.h)
 

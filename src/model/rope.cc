@@ -15,8 +15,10 @@ double CorrectionDim(const RopeConfig& c, double rotations) {
 // 1 where the frequency is high enough to be kept, 0 where it is interpolated, a ramp between (Peng et al. 2023, eq.
 // 18).
 double YarnKeep(const RopeConfig& c, int index) {
-  const double low = std::max(std::floor(CorrectionDim(c, c.yarn_beta_fast)), 0.0);
-  const double high = std::min(std::ceil(CorrectionDim(c, c.yarn_beta_slow)), c.head_dim - 1.0);
+  const double first = CorrectionDim(c, c.yarn_beta_fast);
+  const double last = CorrectionDim(c, c.yarn_beta_slow);
+  const double low = std::max(c.yarn_truncate ? std::floor(first) : first, 0.0);
+  const double high = std::min(c.yarn_truncate ? std::ceil(last) : last, c.head_dim - 1.0);
   const double width = high == low ? 0.001 : high - low;
   return 1.0 - std::clamp((index - low) / width, 0.0, 1.0);
 }
@@ -34,9 +36,8 @@ RopeTable::RopeTable(const RopeConfig& c) : frequencies_(static_cast<size_t>(c.h
     }
     frequencies_[at] = static_cast<float>(frequency / c.linear_factor);
   }
-  if (c.yarn_factor > 1) {
-    amplitude_ = static_cast<float>(c.yarn_attention_factor * (0.1 * std::log(c.yarn_factor) + 1.0));
-  }
+  const double usual = c.yarn_factor > 1 ? 0.1 * std::log(c.yarn_factor) + 1.0 : 1.0;
+  amplitude_ = static_cast<float>(c.attention_factor * usual);
 }
 
 void RopeTable::Angles(int64_t position, float* cos, float* sin) const {

@@ -16,10 +16,11 @@ class RopeTable {
   // cos and sin for one position: (head_dim / 2) each.
   void Angles(int64_t position, float* cos, float* sin) const;
   std::span<const float> frequencies() const { return frequencies_; }  // radians per position
+  float amplitude() const { return amplitude_; }
 
  private:
   std::vector<float> frequencies_;  // (head_dim / 2)
-  float amplitude_ = 1.0f;          // YaRN's attention factor, applied to cos and sin
+  float amplitude_ = 1.0f;          // of cos and sin: YaRN's attention factor, times the model's own
 };
 
 // Llama 3's divisors of the frequencies (Grattafiori et al. 2024, as in Hugging Face's rope_type "llama3").

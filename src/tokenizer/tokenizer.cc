@@ -7,18 +7,22 @@
 #include "tokenizer/tokenizer_gguf.h"
 #include "tokenizer/tokenizer_parts.h"
 #include "tokenizer/unicode.h"
+#include "tokenizer/well_known.h"
 
 namespace inkstone {
 namespace {
 
 constexpr size_t kCacheFrom = 2048;  // bytes of text that make clearing a piece cache worth it
 
-// Ends of a turn that a generation must not run over, whichever file forgot to say so.
-constexpr std::string_view kStopNames[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>"};
-
 }  // namespace
 
 struct Tokenizer::Impl {
+  // Marks the well-known tokens first.
+  static std::unique_ptr<Impl> Make(TokenizerParts loaded) {
+    MarkWellKnown(&loaded);
+    return std::make_unique<Impl>(std::move(loaded));
+  }
+
   explicit Impl(TokenizerParts loaded)
       : tokens(loaded.tokens),
         bpe(tokens, loaded.words, std::move(loaded.merges), loaded.bpe),
@@ -26,10 +30,6 @@ struct Tokenizer::Impl {
     parts.tokens = {};
     parts.words = {};
     for (const AddedToken& token : parts.added) AddToMatcher(token);
-    for (const std::string_view name : kStopNames) {
-      const AddedToken* token = parts.FindAdded(name);
-      if (token != nullptr && token->special) parts.AddStop(token->id);
-    }
   }
 
   void AddToMatcher(AddedToken token) {
@@ -70,18 +70,18 @@ Tokenizer::~Tokenizer() = default;
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const Checkpoint& checkpoint) {
   if (checkpoint.kind() == CheckpointKind::kGguf) return FromMetadata(checkpoint.metadata());
   INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromFolder(checkpoint.path()));
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<Impl>(std::move(parts))));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(Impl::Make(std::move(parts))));
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer_json, std::string_view config_json,
                                                        const std::string& source) {
   INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromJson(tokenizer_json, config_json, source));
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<Impl>(std::move(parts))));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(Impl::Make(std::move(parts))));
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::FromMetadata(const Metadata& metadata) {
   INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromMetadata(metadata));
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<Impl>(std::move(parts))));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(Impl::Make(std::move(parts))));
 }
 
 std::vector<int32_t> Tokenizer::Encode(std::string_view text, SpecialText mode) const {
@@ -131,6 +131,7 @@ int32_t Tokenizer::eos_token() const { return impl_->parts.eos; }
 bool Tokenizer::add_bos() const { return impl_->parts.add_bos; }
 std::span<const int32_t> Tokenizer::stop_tokens() const { return impl_->parts.stop; }
 const std::string& Tokenizer::chat_template() const { return impl_->parts.chat_template; }
+std::span<const std::string> Tokenizer::warnings() const { return impl_->parts.warnings; }
 
 Status Tokenizer::ExportMetadata(int32_t model_vocab, Metadata* metadata) const {
   const TokenizerParts& parts = impl_->parts;
@@ -142,6 +143,7 @@ Status Tokenizer::ExportMetadata(int32_t model_vocab, Metadata* metadata) const 
                       .bos = parts.bos,
                       .eos = parts.eos,
                       .padding = parts.padding,
+                      .stop = parts.stop,
                       .add_bos = parts.add_bos},
                      model_vocab, metadata);
 }

@@ -21,8 +21,8 @@ enum class SpecialText {
 
 class Tokenizer {
  public:
-  // From a GGUF's metadata, or from a folder's tokenizer.json (+ tokenizer_config.json, generation_config.json,
-  // chat_template.jinja). Errors name file, field, expected, found.
+  // From a GGUF's metadata, or from a folder's tokenizer.json or vocab.json + merges.txt (+ tokenizer_config.json,
+  // generation_config.json, chat_template.jinja). Errors name file, field, expected, found.
   static Result<std::unique_ptr<Tokenizer>> Load(const Checkpoint& checkpoint);
   // `config_json` (tokenizer_config.json) may be empty. `source` names the origin in errors.
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json, std::string_view config_json,
@@ -51,9 +51,12 @@ class Tokenizer {
   int32_t bos_token() const;   // -1 when there is none
   int32_t eos_token() const;   // -1 when there is none
   bool add_bos() const;        // the model expects BOS in front of raw text (never for Qwen)
-  // Tokens that end a generation: eos of the generation config, eot, <|im_end|>, <|endoftext|> as the model names them.
+  // Tokens that end a generation: those that the model's files name, and those whose text is known to end a turn
+  // ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", ...).
   std::span<const int32_t> stop_tokens() const;
   const std::string& chat_template() const;  // Jinja source, empty when the model has none
+  // What was odd about the files and is read otherwise than it is written, for people; as a rule nothing.
+  std::span<const std::string> warnings() const;
 
   // Adds the "tokenizer.*" keys (as llama.cpp writes them) for a GGUF made from this tokenizer; the vocabulary is
   // padded to `model_vocab` rows with unused tokens.

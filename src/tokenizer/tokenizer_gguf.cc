@@ -4,12 +4,13 @@
 #include <algorithm>
 
 #include "tokenizer/byte_alphabet.h"
+#include "tokenizer/well_known.h"
 
 namespace inkstone {
 namespace {
 
 // llama.cpp's token types.
-constexpr int64_t kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6;
+constexpr int64_t kUndefined = 0, kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6;
 
 // What a value of tokenizer.ggml.pre stands for.
 struct PreName {
@@ -65,10 +66,32 @@ Status SetPretokenizer(const Metadata& metadata, TokenizerParts* parts) {
                        std::string(name) + "\"");
 }
 
+// The types of the tokens. A file without them says nothing of control tokens: those whose text is known are told by
+// it.
+Result<std::vector<int64_t>> TokenTypes(const Metadata& metadata, std::span<const std::string_view> texts,
+                                        TokenizerParts* parts) {
+  constexpr std::string_view kKey = "tokenizer.ggml.token_type";
+  if (metadata.Find(kKey) != nullptr) {
+    INK_ASSIGN_OR_RETURN(const auto given, metadata.GetInts(kKey));
+    std::vector<int64_t> types(given.begin(), given.end());
+    std::replace(types.begin(), types.end(), kUndefined, kNormal);
+    return types;
+  }
+  parts->warnings.push_back(metadata.source() + ": " + std::string(kKey) +
+                            ": expected a type for each token, found no such key; well-known control tokens are told "
+                            "by their text, all others are taken for words");
+  std::vector<int64_t> types;
+  types.reserve(texts.size());
+  for (const std::string_view text : texts) {
+    types.push_back(WellKnownKind(text) == WellKnown::kTag ? kUserDefined : kNormal);
+  }
+  return types;
+}
+
 Status ReadTokens(const Metadata& metadata, TokenizerParts* parts, TextIndex* index) {
   const std::string where = metadata.source() + ": tokenizer.ggml.tokens";
   INK_ASSIGN_OR_RETURN(const auto texts, metadata.GetStrings("tokenizer.ggml.tokens"));
-  INK_ASSIGN_OR_RETURN(const auto types, metadata.GetInts("tokenizer.ggml.token_type"));
+  INK_ASSIGN_OR_RETURN(const std::vector<int64_t> types, TokenTypes(metadata, texts, parts));
   if (texts.empty() || texts.size() > static_cast<size_t>(BpeModel::kMaxVocab) || types.size() != texts.size()) {
     return DataLoss(where + ": expected 1 to " + std::to_string(BpeModel::kMaxVocab) +
                     " tokens and as many types, found " + std::to_string(texts.size()) + " and " +
@@ -128,15 +151,57 @@ Status ReadMerges(const Metadata& metadata, const TextIndex& index, TokenizerPar
   return Status::Ok();
 }
 
-// metadata[key] as a token's id; -1 when the key is missing.
-Result<int32_t> ReadId(const Metadata& metadata, std::string_view key, size_t vocab) {
-  if (metadata.Find(key) == nullptr) return -1;
-  INK_ASSIGN_OR_RETURN(const int64_t id, metadata.GetInt(key));
-  if (id < 0 || id >= static_cast<int64_t>(vocab)) {
-    return DataLoss(metadata.source() + ": " + std::string(key) + ": expected an id below " + std::to_string(vocab) +
-                    ", found " + std::to_string(id));
+// The ids under a key, one or several. What is no id of the vocabulary is a warning and left out; -1 stands for none.
+std::vector<int32_t> ReadIds(const Metadata& metadata, std::string_view key, TokenizerParts* parts) {
+  const MetaValue* value = metadata.Find(key);
+  if (value == nullptr) return {};
+  const std::string problem = metadata.source() + ": " + std::string(key) + ": expected an id below " +
+                              std::to_string(parts->tokens.size()) + ", found ";
+  std::vector<int64_t> given;
+  if (const Result<int64_t> one = metadata.GetInt(key); one.ok()) {
+    given.push_back(*one);
+  } else if (const auto list = metadata.GetInts(key); list.ok()) {
+    const auto part = list->first(std::min(list->size(), TokenizerParts::kMaxStops));
+    given.assign(part.begin(), part.end());
+  } else {
+    parts->warnings.push_back(problem + "another type; it is left out");
+    return {};
   }
-  return static_cast<int32_t>(id);
+  std::vector<int32_t> ids;
+  int64_t odd = -1;
+  for (const int64_t id : given) {
+    const bool known = id >= 0 && id < static_cast<int64_t>(parts->tokens.size());
+    known ? ids.push_back(static_cast<int32_t>(id)) : void(odd = id);
+  }
+  if (odd != -1) parts->warnings.push_back(problem + std::to_string(odd) + "; it is left out");
+  return ids;
+}
+
+int32_t FirstOrNone(const std::vector<int32_t>& ids) { return ids.empty() ? -1 : ids.front(); }
+
+// Every key under which a file names tokens that end a generation.
+void ReadStops(const Metadata& metadata, TokenizerParts* parts) {
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eos_token_ids", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
+    for (const int32_t id : ReadIds(metadata, key, parts)) {
+      if (parts->eos < 0) parts->eos = id;
+      parts->AddStop(id);
+    }
+  }
+}
+
+// The eos key holds one token. The others go into keys that others read: one list of them all, and eot and eom for
+// those whose text alone would not say that they end an answer.
+void ExportStops(const TokenizerExport& from, Metadata* metadata) {
+  if (from.eos >= 0) metadata->SetU32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(from.eos));
+  std::vector<int32_t> all(from.stop.begin(), from.stop.end());
+  if (all.size() > 1) metadata->SetI32s("tokenizer.ggml.eos_token_ids", all);
+  std::vector<std::string_view> keys = {"tokenizer.ggml.eom_token_id", "tokenizer.ggml.eot_token_id"};
+  for (const int32_t id : all) {
+    if (id == from.eos || keys.empty() || WellKnownKind(from.tokens.bytes(id)) == WellKnown::kEnd) continue;
+    metadata->SetU32(keys.back(), static_cast<uint32_t>(id));
+    keys.pop_back();
+  }
 }
 
 }  // namespace
@@ -155,13 +220,9 @@ Result<TokenizerParts> PartsFromMetadata(const Metadata& metadata) {
   TextIndex index;
   INK_RETURN_IF_ERROR(ReadTokens(metadata, &parts, &index));
   INK_RETURN_IF_ERROR(ReadMerges(metadata, index, &parts));
-  const size_t vocab = parts.tokens.size();
-  INK_ASSIGN_OR_RETURN(parts.bos, ReadId(metadata, "tokenizer.ggml.bos_token_id", vocab));
-  INK_ASSIGN_OR_RETURN(parts.eos, ReadId(metadata, "tokenizer.ggml.eos_token_id", vocab));
-  INK_ASSIGN_OR_RETURN(parts.padding, ReadId(metadata, "tokenizer.ggml.padding_token_id", vocab));
-  INK_ASSIGN_OR_RETURN(const int32_t eot, ReadId(metadata, "tokenizer.ggml.eot_token_id", vocab));
-  parts.AddStop(parts.eos);
-  parts.AddStop(eot);
+  parts.bos = FirstOrNone(ReadIds(metadata, "tokenizer.ggml.bos_token_id", &parts));
+  parts.padding = FirstOrNone(ReadIds(metadata, "tokenizer.ggml.padding_token_id", &parts));
+  ReadStops(metadata, &parts);
   INK_ASSIGN_OR_RETURN(parts.add_bos, metadata.GetBoolOr("tokenizer.ggml.add_bos_token", parts.add_bos));
   INK_ASSIGN_OR_RETURN(parts.chat_template, metadata.GetStringOr("tokenizer.chat_template", ""));
   return parts;
@@ -199,8 +260,8 @@ Status ExportParts(const TokenizerExport& from, int32_t model_vocab, Metadata* m
     if (id >= 0) metadata->SetU32(key, static_cast<uint32_t>(id));
   };
   set_id("tokenizer.ggml.bos_token_id", from.bos);
-  set_id("tokenizer.ggml.eos_token_id", from.eos);
   set_id("tokenizer.ggml.padding_token_id", from.padding);
+  ExportStops(from, metadata);
   metadata->SetBool("tokenizer.ggml.add_bos_token", from.add_bos);
   if (!from.chat_template.empty()) metadata->SetString("tokenizer.chat_template", from.chat_template);
   return Status::Ok();

@@ -18,6 +18,7 @@ struct TokenizerExport {
   int32_t bos;
   int32_t eos;
   int32_t padding;
+  std::span<const int32_t> stop;
   bool add_bos;
 };
 

@@ -1,4 +1,5 @@
-// Hugging Face folder: tokenizer.json, tokenizer_config.json, generation_config.json, chat_template.jinja.
+// Hugging Face folder: tokenizer.json (or vocab.json and merges.txt), tokenizer_config.json, generation_config.json,
+// chat_template.jinja.
 #include <algorithm>
 #include <boost/json.hpp>
 #include <filesystem>
@@ -8,6 +9,7 @@
 
 #include "tokenizer/normalizer.h"
 #include "tokenizer/tokenizer_parts.h"
+#include "tokenizer/tokenizer_vocab.h"
 #include "tokenizer/unicode.h"
 
 namespace inkstone {
@@ -413,7 +415,7 @@ Status ApplyTokenizerConfig(std::string_view text, const Origin& origin, Tokeniz
 }
 
 // eos_token_id of generation_config.json or config.json: one id or several. A model's file may name an id that its
-// tokenizer lacks; such an id can't be generated as text and is left out.
+// tokenizer lacks; such an id can't be generated as text and is left out with a warning.
 Status ApplyEosIds(std::string_view text, const Origin& origin, TokenizerParts* parts) {
   INK_ASSIGN_OR_RETURN(const json::value root, origin.Parse(text));
   INK_ASSIGN_OR_RETURN(const json::object* config, origin.Object("the file", &root));
@@ -425,11 +427,19 @@ Status ApplyEosIds(std::string_view text, const Origin& origin, TokenizerParts* 
   } else {
     ids.push_back(*value);
   }
-  for (const json::value& item : ids) {
-    INK_ASSIGN_OR_RETURN(const int32_t id, origin.Id("eos_token_id", &item, INT32_MAX));
-    if (static_cast<size_t>(id) >= parts->tokens.size() || !parts->tokens[id].present) continue;
-    if (parts->eos < 0) parts->eos = id;
-    parts->AddStop(id);
+  std::string odd;
+  for (size_t i = 0; i < std::min(ids.size(), 4 * TokenizerParts::kMaxStops); ++i) {
+    const Result<int32_t> id = origin.Id("eos_token_id", &ids[i], static_cast<int64_t>(parts->tokens.size()));
+    if (!id.ok() || !parts->tokens[*id].present) {
+      odd = Origin::Show(&ids[i]);
+      continue;
+    }
+    if (parts->eos < 0) parts->eos = *id;
+    parts->AddStop(*id);
+  }
+  if (!odd.empty()) {
+    parts->warnings.push_back(origin.At("eos_token_id") + ": expected ids of the tokenizer's " +
+                              std::to_string(parts->tokens.size()) + " tokens, found " + odd + "; it is left out");
   }
   return Status::Ok();
 }
@@ -445,14 +455,11 @@ Result<std::string> ReadOptional(const std::filesystem::path& path) {
   return std::move(text).str();
 }
 
-}  // namespace
-
-Result<TokenizerParts> PartsFromJson(std::string_view tokenizer_json, std::string_view config_json,
-                                     const std::string& source) {
+Result<TokenizerParts> PartsFromValue(const json::value& root, std::string_view config_json,
+                                      const std::string& source) {
   TokenizerParts parts;
   parts.source = source;
   const Origin origin(source);
-  INK_ASSIGN_OR_RETURN(const json::value root, origin.Parse(tokenizer_json));
   INK_RETURN_IF_ERROR(JsonLoader(origin, &parts).Load(root));
   parts.pre_name = GgufPreName(parts);
   if (!config_json.empty()) {
@@ -462,12 +469,36 @@ Result<TokenizerParts> PartsFromJson(std::string_view tokenizer_json, std::strin
   return parts;
 }
 
+// The tokenizer of a folder: tokenizer.json, or the files that it is made of where it is missing.
+Result<TokenizerParts> PartsFromFiles(const std::filesystem::path& base, std::string_view config) {
+  INK_ASSIGN_OR_RETURN(const std::string tokenizer, ReadOptional(base / "tokenizer.json"));
+  if (!tokenizer.empty()) return PartsFromJson(tokenizer, config, (base / "tokenizer.json").string());
+  VocabFiles files;
+  files.folder = base.string();
+  files.tokenizer_config = config;
+  INK_ASSIGN_OR_RETURN(files.vocab, ReadOptional(base / "vocab.json"));
+  INK_ASSIGN_OR_RETURN(files.merges, ReadOptional(base / "merges.txt"));
+  if (files.vocab.empty() || files.merges.empty()) {
+    return NotFound((base / "tokenizer.json").string() + ": expected a file, or vocab.json and merges.txt, found none");
+  }
+  INK_ASSIGN_OR_RETURN(files.added, ReadOptional(base / "added_tokens.json"));
+  INK_ASSIGN_OR_RETURN(files.model_config, ReadOptional(base / "config.json"));
+  INK_ASSIGN_OR_RETURN(const json::value joined, JoinVocab(files));
+  return PartsFromValue(joined, config, (base / "vocab.json").string());
+}
+
+}  // namespace
+
+Result<TokenizerParts> PartsFromJson(std::string_view tokenizer_json, std::string_view config_json,
+                                     const std::string& source) {
+  INK_ASSIGN_OR_RETURN(const json::value root, Origin(source).Parse(tokenizer_json));
+  return PartsFromValue(root, config_json, source);
+}
+
 Result<TokenizerParts> PartsFromFolder(const std::string& folder) {
   const std::filesystem::path base(folder);
-  INK_ASSIGN_OR_RETURN(const std::string tokenizer, ReadOptional(base / "tokenizer.json"));
-  if (tokenizer.empty()) return NotFound((base / "tokenizer.json").string() + ": expected a file, found none");
   INK_ASSIGN_OR_RETURN(const std::string config, ReadOptional(base / "tokenizer_config.json"));
-  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromJson(tokenizer, config, (base / "tokenizer.json").string()));
+  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromFiles(base, config));
   for (const char* name : {"generation_config.json", "config.json"}) {
     INK_ASSIGN_OR_RETURN(const std::string text, ReadOptional(base / name));
     if (!text.empty()) INK_RETURN_IF_ERROR(ApplyEosIds(text, Origin((base / name).string()), &parts));

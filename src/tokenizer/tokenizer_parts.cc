@@ -12,7 +12,7 @@ const AddedToken* TokenizerParts::FindAdded(std::string_view content) const {
 }
 
 void TokenizerParts::AddStop(int32_t id) {
-  if (id >= 0 && std::find(stop.begin(), stop.end(), id) == stop.end()) stop.push_back(id);
+  if (id >= 0 && stop.size() < kMaxStops && std::find(stop.begin(), stop.end(), id) == stop.end()) stop.push_back(id);
 }
 
 Result<BpeModel::Merge> ResolveMerge(const TextIndex& index, std::string_view left, std::string_view right,

@@ -31,8 +31,10 @@ struct TokenizerParts {
   bool add_bos = false;
   std::vector<int32_t> stop;
   std::string chat_template;
+  std::vector<std::string> warnings;  // what was odd about the files and is read otherwise than it is written
 
   const AddedToken* FindAdded(std::string_view content) const;
+  static constexpr size_t kMaxStops = 1024;  // no model has so many; a longer list is cut
   // Appends `id` to the stop tokens unless it is there or -1.
   void AddStop(int32_t id);
 };
