@@ -75,11 +75,23 @@ class HttpServer final : public Server, public ConnectionOwner {
     loop_->workers.join();
   }
 
+  // From before anybody is told that the server is ready.
+  Status CatchSignals() {
+    const auto limit = limits().drain_grace + kGoodbye + kLastLimit;
+    INK_ASSIGN_OR_RETURN(const int descriptor, CatchStopSignals(std::chrono::ceil<std::chrono::seconds>(limit)));
+    error_code error;
+    signals_.assign(dup(descriptor), error);
+    if (error) return Unavailable("no descriptor for signals: " + error.message());
+    signals_.async_wait(asio::posix::stream_descriptor::wait_read, [this](error_code failed) {
+      if (!failed) StopOnLoop();
+    });
+    return Status::Ok();
+  }
+
   uint16_t port() const override { return port_; }
 
   Status Run() override {
     asio::co_spawn(loop_->context, Accept(), asio::detached);
-    if (service_.options.handle_signals) INK_RETURN_IF_ERROR(CatchSignals());
     while (true) {
       try {
         loop_->context.run();
@@ -191,18 +203,6 @@ class HttpServer final : public Server, public ConnectionOwner {
     }
     if (longest) longest->EndIfReading();
     return longest != nullptr;
-  }
-
-  Status CatchSignals() {
-    const auto limit = limits().drain_grace + kGoodbye + kLastLimit;
-    INK_ASSIGN_OR_RETURN(const int descriptor, CatchStopSignals(std::chrono::ceil<std::chrono::seconds>(limit)));
-    error_code error;
-    signals_.assign(dup(descriptor), error);
-    if (error) return Unavailable("no descriptor for signals: " + error.message());
-    signals_.async_wait(asio::posix::stream_descriptor::wait_read, [this](error_code failed) {
-      if (!failed) StopOnLoop();
-    });
-    return Status::Ok();
   }
 
   void StopOnLoop() {
@@ -351,10 +351,12 @@ Result<std::unique_ptr<Server>> Server::Create(Session& session, ServerOptions o
                            options.reasoning_field + "\"");
   }
   INK_RETURN_IF_ERROR(FitDescriptors(&options));
+  const bool handle_signals = options.handle_signals;
   auto loop = std::make_shared<AsioLoop>();
   INK_ASSIGN_OR_RETURN(auto acceptor, Listen(loop->context, options));
-  return std::unique_ptr<Server>(
-      std::make_unique<HttpServer>(session, std::move(options), std::move(loop), std::move(acceptor)));
+  auto server = std::make_unique<HttpServer>(session, std::move(options), std::move(loop), std::move(acceptor));
+  if (handle_signals) INK_RETURN_IF_ERROR(server->CatchSignals());
+  return std::unique_ptr<Server>(std::move(server));
 }
 
 Status Server::CheckHost(const ServerOptions& options) {
