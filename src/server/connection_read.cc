@@ -89,8 +89,7 @@ Connection::ReadOutcome Connection::Explain(const error_code& error) {
 asio::awaitable<Connection::ReadOutcome> Connection::Read(HttpRequest* request, bool first) {
   const HttpLimits& limits = owner_.limits();
   request->address = address_;
-  if (buffer_.size() == 0) {
-    if (half_closed_) co_return ReadOutcome::kClosed;
+  if (buffer_.size() == 0 && !half_closed_) {
     SetDeadline(first ? limits.header_timeout : limits.idle_timeout);
     const auto [error] = co_await socket_.async_wait(asio::ip::tcp::socket::wait_read, kAwait);
     ClearDeadline();

@@ -6,6 +6,9 @@
 
 #include <chrono>
 #include <csignal>
+#include <optional>
+
+#include "server/testing/running_server.h"
 
 namespace inkstone {
 namespace {
@@ -51,6 +54,24 @@ TEST(StopSignalsDeathTest, TimeEndsWhatDoesNotEnd) {
 
 TEST(StopSignalsDeathTest, TheFirstIsHeardAndAHangUpIsNot) {
   EXPECT_EXIT(HangUpThenStop(), ::testing::ExitedWithCode(7), "");
+}
+
+// A server whose event loop hangs in a request.
+[[noreturn]] void StopWhileTheLoopHangs() {
+  testing::RunningServer server(testing::Says({"ok"}), {.drain_grace = std::chrono::milliseconds(0)});
+  server.options.handle_signals = true;
+  server.options.assets = [](std::string_view) -> std::optional<Asset> { Hang(); };
+  server.Start();
+  testing::TestClient client(server.port());
+  client.Send(testing::RunningServer::Request("GET", "/"));
+  usleep(200'000);
+  raise(SIGTERM);
+  Hang();
+}
+
+TEST(StopSignalsDeathTest, AServerThatHangsEndsAfterItsGraceTime) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(StopWhileTheLoopHangs(), ::testing::ExitedWithCode(0), "");
 }
 
 }  // namespace

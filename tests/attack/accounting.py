@@ -30,9 +30,9 @@ def main():
     checks = Checks()
     with Server(options, "--quiet") as server:
         port = server.port
-        clients = [announce(port, 4_000_000, 13) for _ in range(20)]
+        clients = [announce(port, 4 * MEGABYTE, 13) for _ in range(20)]
         answer = ask(port, "POST", CHATS, chat())
-        checks.check(answer.status == 200, "20 bodies of 4 MB that are only announced take no room", answer.status)
+        checks.check(answer.status == 200, "20 bodies of 4 MiB that are only announced take no room", answer.status)
         for client in clients:
             client.close()
 

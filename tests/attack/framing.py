@@ -71,6 +71,10 @@ def check_listening(checks, options):
         checks.check(server.port == 0 and status not in (0, None) and "--no-auth" in server.log(), f"--host {host} is refused, and what to do is said", (status, server.log()[-300:]))
     with Server(options, "--no-auth", "--quiet", host="0.0.0.0") as server:
         check_hosts(checks, server.port, "beyond loopback")
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM).bind(("::1", 0))
+    except OSError:
+        return print("skipped --host [::1]: this machine has no IPv6")
     with Server(options, "--quiet", host="[::1]") as server:
         with connect(server.port, family=socket.AF_INET6) as client:
             client.sendall(request("GET", "/health"))
