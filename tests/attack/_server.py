@@ -78,10 +78,10 @@ class Server:
         except subprocess.TimeoutExpired:
             return None
 
-    def metric(self, name):
-        answer = ask(self.port, "GET", "/metrics")
-        found = re.search(rf"^inkstone_{name} (\S+)$", answer.text, re.M)
-        return float(found[1]) if found else None
+    def metrics(self):
+        """Name to value, for what has no labels, all at one moment."""
+        text = ask(self.port, "GET", "/metrics").text
+        return {m[1]: float(m[2]) for m in re.finditer(r"^inkstone_(\w+) (\S+)$", text, re.M)}
 
 
 class Answer:

@@ -24,7 +24,7 @@ def check_drain(checks, options):
         stream, whole = start(server, stream=True), start(server)
         deaf = connect(server.port)  # reads nothing
         deaf.sendall(request("POST", CHATS, {**LONG, "stream": True}))
-        busy = wait_until(lambda: server.metric("requests_running") >= 3, 5)
+        busy = wait_until(lambda: server.metrics()["requests_running"] >= 3, 5)
         began = time.monotonic()
         server.signal(signal.SIGTERM)
         data, answer = receive_all(stream), Answer(receive_all(whole))
@@ -38,7 +38,7 @@ def check_drain(checks, options):
 def check_second(checks, options):
     with Server(options, "--quiet", "--threads", "1") as server:
         client = start(server, stream=True)
-        wait_until(lambda: server.metric("requests_running") > 0, 5)
+        wait_until(lambda: server.metrics()["requests_running"] > 0, 5)
         server.signal(signal.SIGTERM)
         time.sleep(0.3)
         checks.check(server.wait(0.01) is None, "the first SIGTERM lets an answer go on")

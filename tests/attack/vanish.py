@@ -10,7 +10,8 @@ LONG = chat(tokens=1900, ignore_eos=True, n=4)
 
 
 def running(server):
-    return server.metric("requests_running") + server.metric("requests_waiting")
+    now = server.metrics()
+    return now["requests_running"] + now["requests_waiting"]
 
 
 def check_gone(checks, server, name, fields, behind=b"", half=0.0, leave=socket.socket.close):
