@@ -68,12 +68,15 @@ Status Run(const ServeOptions& o) {
   session_options.on_disk = [logger = options.logger](PageFiles files, const std::string& trouble) {
     LogDisk(*logger, files, trouble);
   };
-  INK_ASSIGN_OR_RETURN(const auto session, Session::Open(session_options));
-
   options.host = o.host;
   options.port = o.port;
   options.allowed_origins = o.origins;
   options.allowed_hosts = o.hosts;
+  options.no_auth = o.no_auth;
+  options.limits.drain_grace = std::chrono::seconds(o.grace);
+  INK_RETURN_IF_ERROR(Server::CheckHost(options));  // before a model is loaded for nothing
+  INK_ASSIGN_OR_RETURN(const auto session, Session::Open(session_options));
+
   options.context_policy = o.context_policy;
   options.access_log = !o.quiet;
   options.handle_signals = true;
@@ -85,7 +88,7 @@ Status Run(const ServeOptions& o) {
                info.quantization.c_str(), info.backend.c_str(), info.threads, info.pinned ? ", pinned" : "",
                info.memory_report.c_str());
   // The one line on standard output, for scripts that wait for the server.
-  std::printf("Inkstone is ready: http://%s:%d/\n", o.host.c_str(), server->port());
+  std::printf("Inkstone is ready: http://%s:%d/\n", HostInUrl(o.host).c_str(), server->port());
   std::fflush(stdout);
   return server->Run();
 }

@@ -114,7 +114,10 @@ void DeclareServeOptions(CLI::App* command, ServeOptions* o) {
           "Settings for a purpose, each of which its own option overrides: " + NamesOfProfiles())
       ->check(CLI::IsMember(names));
   AddSessionOptions(command, o);
-  command->add_option("--host", o->host, "Address to listen on")->capture_default_str();
+  command
+      ->add_option("--host", o->host,
+                   "Address to listen on; one that other computers reach needs --allow-host or --no-auth")
+      ->capture_default_str();
   command->add_option("--port", o->port, "Port; 0 picks a free one")->capture_default_str();
   command->add_option("--sequences", o->sequences, "Answers generated at once")
       ->capture_default_str()
@@ -134,7 +137,12 @@ void DeclareServeOptions(CLI::App* command, ServeOptions* o) {
   AddContextPolicyOption(command, "reject", [o](const ContextPolicy& policy) { o->context_policy = policy; });
   DeclareCacheOptions(command, o);
   command->add_option("--allow-origin", o->origins, "Further web origin that may call the API, or *");
-  command->add_option("--allow-host", o->hosts, "Further Host name that is accepted");
+  command->add_option("--allow-host", o->hosts,
+                      "Name that clients reach the server by, beside localhost and addresses");
+  command->add_flag("--no-auth", o->no_auth, "Let everybody use the server who reaches --host, which asks for no key");
+  command->add_option("--grace", o->grace, "Seconds that running answers have to end after SIGTERM")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 3600));
   command->add_option("--connections", o->connections, "Connections open at once; one more is answered with 503")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));

@@ -44,6 +44,8 @@ struct ServeOptions : SessionCommandOptions {  // its context and kv_types are s
   ContextPolicy context_policy = {};
   std::vector<std::string> origins;
   std::vector<std::string> hosts;
+  bool no_auth = false;
+  int grace = 30;  // seconds
   bool quiet = false;
   int connections = HttpLimits{}.connections;
   PrefixReuse prefix = PrefixReuse::kAll;

@@ -68,10 +68,20 @@ TEST(ServeOptions, ReadsContextsThatAreWordsAndNumbers) {
   EXPECT_EQ(Parse("m --connections 1000").connections, 1000);
 }
 
+TEST(ServeOptions, SayWhoMayConnect) {
+  const ServeOptions closed = Parse("m");
+  EXPECT_FALSE(closed.no_auth);
+  EXPECT_EQ(closed.grace, 30);
+  const ServeOptions open = Parse("m --host 0.0.0.0 --no-auth --allow-host a.example --allow-host b.example --grace 5");
+  EXPECT_TRUE(open.no_auth);
+  EXPECT_EQ(open.hosts, (std::vector<std::string>{"a.example", "b.example"}));
+  EXPECT_EQ(open.grace, 5);
+}
+
 TEST(ServeOptions, RefuseWhatMakesNoSense) {
   for (const char* words : {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many",
                             "m --context-policy rounds=0", "m --sequences 0", "m --prefill-share 0.95",
-                            "m --prefill-share -1", "m --connections 0", "--print-profile huge"}) {
+                            "m --prefill-share -1", "m --connections 0", "m --grace -1", "--print-profile huge"}) {
     EXPECT_THROW(Parse(words), CLI::ParseError) << words;
   }
 }

@@ -11,24 +11,27 @@
 namespace inkstone {
 
 struct AccessRules {
-  bool loopback = true;                      // bound to a loopback address: Host must name this computer
-  std::vector<std::string> allowed_hosts;    // further names
+  std::vector<std::string> allowed_hosts;    // names of this server beside localhost and addresses
   std::vector<std::string> allowed_origins;  // further origins, or "*"
 };
 
-// A reason to refuse the request (403, or 400 without Host), or nothing.
+// A reason to refuse the request, or nothing.
 struct AccessError {
   int status = 403;
   std::string message;
 };
 std::optional<AccessError> CheckAccess(const HttpRequest& request, const AccessRules& rules);
 
+// The same for requests that cost work: a page of somebody else can have a browser send them without reading the
+// answer, and without an Origin header.
+std::optional<AccessError> CheckSameSite(const HttpRequest& request, const AccessRules& rules);
+// A body must be declared as JSON, which a browser sends for nobody but this server's own pages without asking first.
+// 415.
+std::optional<AccessError> CheckContentType(const HttpRequest& request);
+
 // Headers that let the allowed origin read the answer; empty without an Origin.
 HeaderList CorsHeaders(const HttpRequest& request);
 // Headers of a preflight's 204.
 HeaderList PreflightHeaders(const HttpRequest& request);
-
-// "localhost" of "localhost:8080", "::1" of "[::1]:8080".
-std::string_view HostName(std::string_view authority);
 
 }  // namespace inkstone

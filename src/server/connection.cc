@@ -11,21 +11,14 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/beast/http/error.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/read.hpp>
-#include <boost/beast/http/string_body.hpp>
-#include <cctype>
 #include <exception>
 
 #include "server/api_error.h"
 #include "server/connection_exchange.h"
-#include "server/router.h"
 
 namespace inkstone {
 
 namespace asio = boost::asio;
-namespace http = boost::beast::http;
 using boost::system::error_code;
 
 namespace {
@@ -33,33 +26,40 @@ namespace {
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 constexpr size_t kReadAhead = 16 << 10;  // bytes of further requests taken while one is answered
 constexpr size_t kOwnBytes = 16 << 10;   // the connection and its coroutine
-// While a body of JSON is parsed, rendered and tokenized it is there several times over.
-constexpr size_t kBodyCopies = 8;
 // Bytes that the kernel keeps for a client that does not take them. Without this it is megabytes, which count as ours.
 constexpr int kKernelUnsent = 32 << 10;
-using Parser = http::request_parser<http::string_body>;
+constexpr auto kLook = std::chrono::milliseconds(250);  // how often the client of a running answer is looked at
+// When a client that may be gone gets its first byte of the answer in advance; twice as long for each further one.
+constexpr auto kFirstProbe = std::chrono::milliseconds(250);
 
-std::string LowerCase(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
+// An option that only makes things better.
+void SetOption(asio::ip::tcp::socket& socket, int level, int name, int value) {
+  setsockopt(socket.native_handle(), level, name, &value, sizeof value);
 }
 
-bool ConvertRequest(Parser& parser, HttpRequest* request) {
-  auto& message = parser.get();
-  request->method = std::string_view(message.method_string().data(), message.method_string().size());
-  request->minor = static_cast<int>(message.version() % 10);
-  for (const auto& field : message) {
-    request->headers.emplace_back(LowerCase({field.name_string().data(), field.name_string().size()}),
-                                  std::string(field.value().data(), field.value().size()));
-  }
-  request->body = std::move(message.body());
-  return ParseTarget({message.target().data(), message.target().size()}, request);
+// Counts an answer for its owner as long as it is under way, however it ends.
+class Busy {
+ public:
+  explicit Busy(ConnectionOwner& owner) : owner_(owner) { owner_.OnBusy(true); }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  ~Busy() { owner_.OnBusy(false); }
+
+ private:
+  ConnectionOwner& owner_;
+};
+
+// One client is one IPv4 address, or what one host of IPv6 has: 64 bits of it.
+std::string ClientName(const asio::ip::address& address) {
+  if (!address.is_v6()) return address.to_string();
+  auto bytes = address.to_v6().to_bytes();
+  std::fill(bytes.begin() + 8, bytes.end(), 0);
+  return asio::ip::address_v6(bytes).to_string();
 }
 
-bool IsDisconnect(const error_code& error) {
-  return error == http::error::end_of_stream || error == http::error::partial_message ||
-         error.category() == asio::error::get_system_category() || error.category() == asio::error::get_misc_category();
+asio::ip::address Unmapped(const asio::ip::address& address) {
+  if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
+  return asio::ip::make_address_v4(asio::ip::v4_mapped, address.to_v6());
 }
 
 }  // namespace
@@ -68,14 +68,23 @@ Connection::Connection(asio::ip::tcp::socket socket, ConnectionOwner& owner)
     : socket_(std::move(socket)),
       owner_(owner),
       buffer_(owner.limits().header_bytes + 2 * kReadAhead),
-      body_(owner.buffers()),
       wake_(socket_.get_executor()),
       deadline_(socket_.get_executor()) {
   error_code error;
   const auto peer = socket_.remote_endpoint(error);
-  if (!error) address_ = peer.address().to_string();
-  socket_.set_option(asio::ip::tcp::no_delay(true), error);
-  setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kKernelUnsent, sizeof kKernelUnsent);
+  if (!error) {
+    const auto address = Unmapped(peer.address());
+    address_ = address.to_string();
+    client_ = owner_.buffers()->ClientNamed(ClientName(address));
+  }
+  body_ = BufferShare(owner_.buffers(), client_);
+  SetOption(socket_, IPPROTO_TCP, TCP_NODELAY, 1);
+  SetOption(socket_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, kKernelUnsent);
+  // A client whose machine or network is gone says nothing at all: it is asked whether it is there.
+  SetOption(socket_, SOL_SOCKET, SO_KEEPALIVE, 1);
+  SetOption(socket_, IPPROTO_TCP, TCP_KEEPIDLE, 20);
+  SetOption(socket_, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  SetOption(socket_, IPPROTO_TCP, TCP_KEEPCNT, 3);
 }
 
 Connection::~Connection() = default;
@@ -118,6 +127,17 @@ std::optional<std::chrono::steady_clock::time_point> Connection::reading_since()
   return reading_ && !gone_ ? std::optional(reading_since_) : std::nullopt;
 }
 
+void Connection::EndAnswer() {
+  if (exchange_ && in_answer_) {
+    keep_alive_ = false;
+    exchange_->EndWith({.status = 503,
+                        .message = "the server is shutting down; the answer is not complete",
+                        .type = "server_error",
+                        .code = "unavailable",
+                        .retry_after = 2});
+  }
+}
+
 void Connection::Reset() {
   error_code ignored;
   socket_.set_option(asio::socket_base::linger(true, 0), ignored);
@@ -151,8 +171,29 @@ void Connection::ClearDeadline() {
 }
 
 asio::awaitable<void> Connection::Serve() {
+  try {
+    co_await ServeAll();
+    co_return;
+  } catch (const std::exception& error) {
+    owner_.OnTrouble(error.what());
+  }
+  reading_ = reading_body_ = false;
+  LastWords();
+  if (exchange_) {
+    exchange_->Abort();
+    exchange_->Detach();
+  }
+  in_answer_ = false;
+  exchange_.reset();
+  body_.Clear();
+  stop_watch_.emit(asio::cancellation_type::all);
+  co_await Linger();
+}
+
+asio::awaitable<void> Connection::ServeAll() {
   bool first = true;
   while (!gone_) {
+    written_ = 0;
     HttpRequest request;
     reading_ = true;
     reading_since_ = std::chrono::steady_clock::now();
@@ -167,7 +208,7 @@ asio::awaitable<void> Connection::Serve() {
       co_return;
     }
     const bool usable = co_await Answer(request);
-    static_cast<void>(body_.Resize(0));
+    body_.Clear();
     if (!usable) co_return;
     if (!keep_alive_) {
       co_await Linger();
@@ -176,64 +217,7 @@ asio::awaitable<void> Connection::Serve() {
   }
 }
 
-asio::awaitable<Connection::ReadOutcome> Connection::Read(HttpRequest* request, bool first) {
-  const HttpLimits& limits = owner_.limits();
-  request->address = address_;
-  if (buffer_.size() == 0) {
-    SetDeadline(first ? limits.header_timeout : limits.idle_timeout);
-    const auto [error] = co_await socket_.async_wait(asio::ip::tcp::socket::wait_read, kAwait);
-    ClearDeadline();
-    if (error) co_return ReadOutcome::kClosed;
-  }
-  Parser parser;
-  parser.header_limit(limits.header_bytes);
-  parser.body_limit(limits.body_bytes);
-  const auto fail = [this](int status, std::string message) {
-    error_status_ = status;
-    error_message_ = std::move(message);
-    return ReadOutcome::kError;
-  };
-  const auto explain = [&](const error_code& error) {
-    if (timed_out_) return fail(408, "the request did not arrive in time");
-    if (error == http::error::body_limit) {
-      return fail(413, "the body is larger than the " + std::to_string(limits.body_bytes) + " bytes that are allowed");
-    }
-    if (error == http::error::header_limit || error == http::error::buffer_overflow) {
-      return fail(431,
-                  "the head is larger than the " + std::to_string(limits.header_bytes) + " bytes that are allowed");
-    }
-    if (gone_ || IsDisconnect(error)) return ReadOutcome::kClosed;
-    return fail(400, "this is not an HTTP/1.x request: " + error.message());
-  };
-
-  SetDeadline(limits.header_timeout);
-  const auto [head_error, head_bytes] = co_await http::async_read_header(socket_, buffer_, parser, kAwait);
-  ClearDeadline();
-  static_cast<void>(head_bytes);
-  if (head_error) co_return explain(head_error);
-  // A body without a length may be as long as one may be.
-  const size_t body_size = parser.content_length().value_or(parser.chunked() ? limits.body_bytes : 0);
-  if (!body_.Resize(kBodyCopies * std::min(body_size, limits.body_bytes))) {
-    error_code_ = "memory_pressure";
-    co_return fail(503, "too many large requests at once; try again later");
-  }
-
-  if (boost::beast::iequals(parser.get()[http::field::expect], "100-continue") && !parser.is_done()) {
-    const bool written = co_await WriteAll("HTTP/1.1 100 Continue\r\n\r\n");
-    if (!written) co_return ReadOutcome::kClosed;
-  }
-  SetDeadline(limits.body_timeout);
-  const auto [body_error, body_bytes] = co_await http::async_read(socket_, buffer_, parser, kAwait);
-  ClearDeadline();
-  static_cast<void>(body_bytes);
-  if (body_error) co_return explain(body_error);
-
-  keep_alive_ = parser.get().keep_alive();
-  if (!ConvertRequest(parser, request)) co_return fail(400, "the request target must be an absolute path");
-  co_return ReadOutcome::kRequest;
-}
-
-asio::awaitable<bool> Connection::Answer(const HttpRequest& request) {
+asio::awaitable<bool> Connection::Answer(HttpRequest& request) {
   const auto begin = std::chrono::steady_clock::now();
   if (owner_.draining()) keep_alive_ = false;
   exchange_ =
@@ -242,11 +226,14 @@ asio::awaitable<bool> Connection::Answer(const HttpRequest& request) {
                                                                        .head_only = request.method == "HEAD",
                                                                        .keep_alive = keep_alive_,
                                                                        .output_limit = owner_.limits().output_bytes},
-                                           owner_.buffers());
+                                           BufferShare(owner_.buffers(), client_));
   const auto exchange = exchange_;
-  owner_.OnBusy(true);
+  const Busy busy(owner_);
   in_answer_ = true;
+  probes_ = 0;
+  last_output_ = next_probe_ = begin;
   owner_.Handle(request, exchange);
+  request.body = std::string();  // who works on it has a copy
   if (!exchange->finished()) StartWatch();
   const bool delivered = co_await Pump(*exchange);
   in_answer_ = false;
@@ -259,7 +246,6 @@ asio::awaitable<bool> Connection::Answer(const HttpRequest& request) {
                             .seconds = seconds.count(),
                             .aborted = !delivered});
   co_await StopWatch();
-  owner_.OnBusy(false);
   co_return delivered;
 }
 
@@ -278,10 +264,42 @@ asio::awaitable<bool> Connection::Pump(ConnectionExchange& exchange) {
       continue;
     }
     if (exchange.finished()) co_return true;
-    wake_.expires_after(exchange.wants_pings() ? owner_.limits().ping_interval : std::chrono::hours(24));
-    const auto [error] = co_await wake_.async_wait(kAwait);
-    if (!error && exchange.wants_pings() && !exchange.HasOutput()) exchange.Ping();
+    co_await Wait(exchange);
   }
+}
+
+asio::awaitable<void> Connection::Wait(ConnectionExchange& exchange) {
+  const auto now = std::chrono::steady_clock::now();
+  if (ClientIsDoubtful() && now >= next_probe_) {
+    next_probe_ = now + kFirstProbe * (1 << std::min(probes_++, 8));
+    co_return co_await Probe(exchange);
+  }
+  const auto ping = last_output_ + owner_.limits().ping_interval;
+  if (exchange.wants_pings() && now >= ping) co_return exchange.Ping();
+  auto next = now + kLook;
+  if (exchange.wants_pings()) next = std::min(next, ping);
+  if (ClientIsDoubtful()) next = std::min(next, next_probe_);
+  wake_.expires_at(next);
+  const auto [error] = co_await wake_.async_wait(kAwait);
+  if (!error) LookAtPeer();
+}
+
+// With as many bytes behind the request as are read ahead, the end behind them can't be read.
+bool Connection::ClientIsDoubtful() const { return half_closed_ || buffer_.size() >= kReadAhead; }
+
+void Connection::LookAtPeer() {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (gone_ || getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return;
+  if (info.tcpi_state == TCP_CLOSE) ClientGone();
+  if (info.tcpi_state == TCP_CLOSE_WAIT) half_closed_ = true;
+}
+
+asio::awaitable<void> Connection::Probe(ConnectionExchange& exchange) {
+  if (exchange.wants_pings()) co_return exchange.Ping();
+  const std::string_view bytes = exchange.TakeBeginning();
+  const bool written = co_await WriteAll(bytes);
+  if (!written) Reset();
 }
 
 asio::awaitable<bool> Connection::WriteAll(std::string_view bytes) {
@@ -291,6 +309,8 @@ asio::awaitable<bool> Connection::WriteAll(std::string_view bytes) {
     ClearDeadline();
     if (error) co_return false;
     bytes.remove_prefix(written);
+    written_ += written;
+    last_output_ = std::chrono::steady_clock::now();
   }
   co_return true;
 }
@@ -303,6 +323,18 @@ asio::awaitable<void> Connection::WriteError(int status, std::string_view messag
   }
   const std::string text = RenderResponse(ErrorResponse(error), {.keep_alive = false}, {});
   co_await WriteAll(text);
+}
+
+void Connection::LastWords() {
+  static constexpr std::string_view kText =
+      "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 136\r\n"
+      "Connection: close\r\nRetry-After: 2\r\nContent-Security-Policy: frame-ancestors 'none'\r\n\r\n"
+      "{\"error\":{\"message\":\"there is no memory for this request; try again later\","
+      "\"type\":\"server_error\",\"param\":null,\"code\":\"memory_pressure\"}}";
+  static_assert(kText.size() - kText.find("\r\n\r\n") - 4 == 136);
+  if (gone_ || written_ > (exchange_ ? exchange_->beginning() : 0)) return;  // an answer has begun
+  static_cast<void>(
+      ::send(socket_.native_handle(), kText.data() + written_, kText.size() - written_, MSG_DONTWAIT | MSG_NOSIGNAL));
 }
 
 asio::awaitable<void> Connection::Linger() {
@@ -321,22 +353,25 @@ asio::awaitable<void> Connection::Linger() {
   socket_.close(ignored);
 }
 
-// Reads ahead while an answer is under way: an end of the stream means that nobody waits for it any more, other bytes
-// belong to the next request.
+// Reads ahead while an answer is under way. Bytes belong to the next request. An end of the stream may be all of the
+// client's going or only its having said everything: that is for Probe to tell. An error is the client's going.
 void Connection::StartWatch() {
+  if (half_closed_) return;
+  const auto room = buffer_.prepare(4096);
   watching_ = true;
-  socket_.async_read_some(
-      buffer_.prepare(4096),
-      asio::bind_cancellation_slot(stop_watch_.slot(), [self = shared_from_this()](error_code error, size_t bytes) {
-        self->watching_ = false;
-        self->buffer_.commit(error ? 0 : bytes);
-        if (error && error != asio::error::operation_aborted) {
-          self->ClientGone();
-        } else if (!error && self->in_answer_ && self->buffer_.size() < kReadAhead) {
-          self->StartWatch();
-        }
-        self->Wake();
-      }));
+  socket_.async_read_some(room, asio::bind_cancellation_slot(
+                                    stop_watch_.slot(), [self = shared_from_this()](error_code error, size_t bytes) {
+                                      self->watching_ = false;
+                                      self->buffer_.commit(error ? 0 : bytes);
+                                      if (error == asio::error::eof) {
+                                        self->half_closed_ = true;
+                                      } else if (error && error != asio::error::operation_aborted) {
+                                        self->ClientGone();
+                                      } else if (!error && self->in_answer_ && self->buffer_.size() < kReadAhead) {
+                                        self->StartWatch();
+                                      }
+                                      self->Wake();
+                                    }));
 }
 
 asio::awaitable<void> Connection::StopWatch() {

@@ -1,12 +1,13 @@
 #include "server/connection_exchange.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <ctime>
 #include <utility>
 
-#include "server/api_error.h"
 #include "server/connection.h"
+#include "server/service.h"
 
 namespace inkstone {
 namespace {
@@ -27,6 +28,10 @@ std::string Hex(size_t number) {
   return {text.data(), end.ptr};
 }
 
+// What RenderResponse begins with, whatever the answer is.
+constexpr std::string_view kBeginning = "HTTP/1.1 ";
+constexpr std::string_view kPolicyHeader = "Content-Security-Policy";
+
 void AddLine(std::string* out, std::string_view name, std::string_view value) {
   out->append(name).append(": ");
   for (const char c : value) {
@@ -39,8 +44,8 @@ void AddLine(std::string* out, std::string_view name, std::string_view value) {
 
 std::string RenderResponse(const HttpResponse& response, const FrameOptions& frame, const HeaderList& extra) {
   const bool no_body = response.status == 204 || response.status == 304;
-  std::string out = "HTTP/1.1 " + std::to_string(response.status) + " ";
-  out.append(StatusText(response.status)).append("\r\n");
+  std::string out(kBeginning);
+  out.append(std::to_string(response.status)).append(" ").append(StatusText(response.status)).append("\r\n");
   AddLine(&out, "Date", HttpDate());
   AddLine(&out, "Server", "inkstone");
   if (!response.content_type.empty() && !no_body) AddLine(&out, "Content-Type", response.content_type);
@@ -51,6 +56,11 @@ std::string RenderResponse(const HttpResponse& response, const FrameOptions& fra
   }
   AddLine(&out, "Connection", frame.keep_alive ? "keep-alive" : "close");
   AddLine(&out, "X-Content-Type-Options", "nosniff");
+  AddLine(&out, "X-Frame-Options", "DENY");
+  // No page shows an answer of this server within itself; those of the page say more.
+  const bool has_policy = std::any_of(response.headers.begin(), response.headers.end(),
+                                      [](const auto& header) { return header.first == kPolicyHeader; });
+  if (!has_policy) AddLine(&out, kPolicyHeader, "default-src 'none'; frame-ancestors 'none'");
   for (const auto& [name, value] : response.headers) AddLine(&out, name, value);
   for (const auto& [name, value] : extra) AddLine(&out, name, value);
   out.append("\r\n");
@@ -68,17 +78,17 @@ void ConnectionExchange::Reply(HttpResponse response) {
   if (!Usable() || streaming_) return;
   status_ = response.status;
   body_bytes_ = response.body.size();
-  output_ = RenderResponse(
+  SetOutput(RenderResponse(
       response, {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0, .head_only = options_.head_only},
-      extra_);
+      extra_));
   if (!Hold()) {
     // Small, and there is always room for it.
-    output_ = RenderResponse(ErrorResponse({.status = 503,
+    SetOutput(RenderResponse(ErrorResponse({.status = 503,
                                             .message = "too many large answers at once; try again later",
                                             .type = "server_error",
                                             .code = "memory_pressure",
                                             .retry_after = 2}),
-                             {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0}, extra_);
+                             {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0}, extra_));
     status_ = 503;
   }
   finished_ = true;
@@ -90,8 +100,8 @@ void ConnectionExchange::StartStream(HttpResponse head) {
   streaming_ = true;
   status_ = head.status;
   if (options_.http_1_0) options_.keep_alive = false;
-  output_ =
-      RenderResponse(head, {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0, .chunked = true}, extra_);
+  SetOutput(RenderResponse(head, {.keep_alive = options_.keep_alive, .http_1_0 = options_.http_1_0, .chunked = true},
+                           extra_));
   Wake();
 }
 
@@ -120,6 +130,33 @@ void ConnectionExchange::Finish() {
   if (!options_.http_1_0) output_.append("0\r\n\r\n");
   finished_ = true;
   Wake();
+}
+
+void ConnectionExchange::SetOutput(std::string rendered) {
+  output_ = std::move(rendered);
+  output_.erase(0, beginning_);
+}
+
+std::string_view ConnectionExchange::TakeBeginning() {
+  if (streaming_ || finished_ || beginning_ == kBeginning.size()) return {};
+  return kBeginning.substr(beginning_++, 1);
+}
+
+void ConnectionExchange::ReleaseBody() {
+  if (connection_ != nullptr) connection_->body_.Clear();
+}
+
+void ConnectionExchange::EndWith(const ApiError& error) {
+  if (!Usable()) return;
+  options_.keep_alive = false;
+  const auto callback = std::exchange(on_close_, nullptr);
+  if (streaming_) {
+    Write(SseData(ErrorJson(error)) + SseData("[DONE]"));
+    Finish();
+  } else {
+    Reply(ErrorResponse(error));
+  }
+  if (callback) callback();
 }
 
 void ConnectionExchange::Ping() { Write(": ping\n\n"); }

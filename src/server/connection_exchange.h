@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "server/api_error.h"
 #include "server/buffer_budget.h"
 #include "server/http_types.h"
 
@@ -32,8 +33,8 @@ class ConnectionExchange final : public Exchange {
     bool keep_alive = true;
     size_t output_limit = 256 << 10;  // bytes of a stream that wait; one event may be larger
   };
-  ConnectionExchange(Connection& connection, Options options, std::shared_ptr<BufferBudget> buffers)
-      : connection_(&connection), options_(options), share_(std::move(buffers)) {}
+  ConnectionExchange(Connection& connection, Options options, BufferShare share)
+      : connection_(&connection), options_(options), share_(std::move(share)) {}
 
   void Reply(HttpResponse response) override;
   void StartStream(HttpResponse head) override;
@@ -42,11 +43,17 @@ class ConnectionExchange final : public Exchange {
   bool closed() const override { return connection_ == nullptr || aborted_; }
   void OnClose(std::function<void()> callback) override { on_close_ = std::move(callback); }
   void AddHeader(std::string name, std::string value) override;
+  void ReleaseBody() override;
 
   // For the connection.
   void Abort();   // the client is gone: tells the endpoint
   void Detach();  // the connection does not know this exchange any more
   void Ping();
+  // Ends what has not ended: with this error, as the last event of a stream. The endpoint is told as by Abort.
+  void EndWith(const ApiError& error);
+  // The next byte that every answer begins with, before there is one; empty when no more is known.
+  std::string_view TakeBeginning();
+  size_t beginning() const { return beginning_; }  // bytes that were taken so
   bool HasOutput() const { return !output_.empty(); }
   std::string TakeOutput();
   void OnWritten();  // what was taken last has gone
@@ -63,6 +70,8 @@ class ConnectionExchange final : public Exchange {
     const size_t bytes = output_.size() + taken_;
     return share_.Resize(bytes > kFreeBytes ? bytes - kFreeBytes : 0);
   }
+  // Bytes of the answer's head for the socket, but for those that have gone already.
+  void SetOutput(std::string rendered);
   bool Usable() const { return !closed() && !finished_; }
   void Wake();
 
@@ -73,6 +82,7 @@ class ConnectionExchange final : public Exchange {
   std::string output_;  // bytes for the socket
   size_t taken_ = 0;    // bytes that the connection is writing
   BufferShare share_;   // of both
+  size_t beginning_ = 0;
   int status_ = 0;
   uint64_t body_bytes_ = 0;
   bool streaming_ = false;

@@ -166,6 +166,7 @@ void WorkThen(Loop& loop, std::shared_ptr<Exchange> exchange, Work work, Then th
   loop.Offload([&loop, exchange = std::move(exchange), work = std::move(work), then = std::move(then)]() mutable {
     auto result = std::make_shared<std::invoke_result_t<Work>>(work());
     loop.Post([exchange = std::move(exchange), result = std::move(result), then = std::move(then)]() mutable {
+      exchange->ReleaseBody();
       then(std::move(exchange), std::move(*result));
     });
   });

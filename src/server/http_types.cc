@@ -1,5 +1,8 @@
 #include "server/http_types.h"
 
+#include <algorithm>
+#include <cctype>
+
 namespace inkstone {
 namespace {
 
@@ -32,6 +35,28 @@ std::string HttpRequest::QueryValue(std::string_view name) const {
     rest.remove_prefix(end + 1);
   }
   return {};
+}
+
+std::string_view HostName(std::string_view authority) {
+  if (authority.starts_with('[')) {
+    const size_t end = authority.find(']');
+    return end == std::string_view::npos ? std::string_view() : authority.substr(1, end - 1);
+  }
+  return authority.substr(0, authority.find(':'));
+}
+
+bool IsAuthority(std::string_view text) {
+  const auto all = [](std::string_view part, std::string_view more) {
+    return std::all_of(part.begin(), part.end(), [more](char c) {
+      return std::isalnum(static_cast<unsigned char>(c)) != 0 || more.find(c) != std::string_view::npos;
+    });
+  };
+  const bool bracketed = text.starts_with('[');
+  const std::string_view host = HostName(text);
+  if (host.empty() || !all(host, bracketed ? ":.%-_~" : ".-_~%")) return false;
+  text.remove_prefix(host.size() + (bracketed ? 2 : 0));
+  if (text.empty()) return true;
+  return text.starts_with(':') && text.size() <= 6 && text.find_first_not_of("0123456789", 1) == std::string_view::npos;
 }
 
 std::string PercentDecode(std::string_view text, bool plus_is_space) {
@@ -76,6 +101,8 @@ std::string_view StatusText(int status) {
       return "Too Many Requests";
     case 500:
       return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
     case 503:
       return "Service Unavailable";
     case 504:

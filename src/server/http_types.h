@@ -14,13 +14,14 @@ namespace inkstone {
 using HeaderList = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;   // "GET"
-  std::string path;     // percent-decoded, begins with '/'
-  std::string query;    // raw, without '?'
-  HeaderList headers;   // names in lower case
-  std::string body;     // complete
-  int minor = 1;        // HTTP/1.minor
-  std::string address;  // of the peer, for the log
+  std::string method;          // "GET"
+  std::string path;            // percent-decoded, begins with '/'
+  std::string query;           // raw, without '?'
+  std::string authority = {};  // "host:port" of a target in absolute form, else empty
+  HeaderList headers;          // names in lower case
+  std::string body;            // complete
+  int minor = 1;               // HTTP/1.minor
+  std::string address;         // of the peer, for the log
 
   // Value of the first header of this lower-case name, empty when absent.
   std::string_view Header(std::string_view name) const;
@@ -50,6 +51,8 @@ class Exchange {
   virtual void OnClose(std::function<void()> callback) = 0;
   // Headers that every answer gets (CORS); set before Reply or StartStream.
   virtual void AddHeader(std::string name, std::string value) = 0;
+  // The request's body has been worked on and is gone: what it took of the connections' buffers is free for others.
+  virtual void ReleaseBody() {}
 };
 
 // Where the server's code runs.
@@ -62,6 +65,10 @@ class Loop {
   virtual void Offload(std::function<void()> task) = 0;
 };
 
+// "localhost" of "localhost:8080", "::1" of "[::1]:8080".
+std::string_view HostName(std::string_view authority);
+// A host name or an address, perhaps with a port, and nothing else: no user, no path, no list.
+bool IsAuthority(std::string_view text);
 // Percent-decodes; a malformed escape stays as it is.
 std::string PercentDecode(std::string_view text, bool plus_is_space);
 // "Bad Request" for 400.

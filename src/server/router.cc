@@ -2,6 +2,8 @@
 
 #include <array>
 #include <exception>
+#include <new>
+#include <optional>
 
 #include "server/assets.h"
 #include "server/endpoints.h"
@@ -51,7 +53,20 @@ HttpResponse NotAllowed(const HttpRequest& request, std::string_view allowed) {
   return response;
 }
 
-void Dispatch(Service& service, const HttpRequest& request, const ExchangePtr& exchange) {
+HttpResponse Refusal(const AccessError& refused) {
+  return ErrorResponse({.status = refused.status, .message = refused.message, .code = "access_denied"});
+}
+
+// Of an endpoint that does work.
+std::optional<AccessError> CheckWork(const Endpoint& endpoint, const HttpRequest& request, const AccessRules& rules) {
+  if (endpoint.method == "POST") {
+    if (auto refused = CheckContentType(request)) return refused;
+  }
+  if (endpoint.method == "POST" || endpoint.handle == HandleStream) return CheckSameSite(request, rules);
+  return std::nullopt;
+}
+
+void Dispatch(Service& service, const AccessRules& rules, const HttpRequest& request, const ExchangePtr& exchange) {
   const Endpoint* endpoint = FindEndpoint(request.path);
   if (request.method == "OPTIONS") {
     return exchange->Reply({.status = 204, .content_type = "", .body = "", .headers = PreflightHeaders(request)});
@@ -60,7 +75,10 @@ void Dispatch(Service& service, const HttpRequest& request, const ExchangePtr& e
     const bool get = endpoint->method == "GET";
     // HEAD of an endpoint that generates would do the work and throw it away.
     const bool head = request.method == "HEAD" && get && endpoint->handle != HandleStream;
-    if (request.method == endpoint->method || head) return endpoint->handle(service, request, exchange);
+    if (request.method == endpoint->method || head) {
+      if (const auto refused = CheckWork(*endpoint, request, rules)) return exchange->Reply(Refusal(*refused));
+      return endpoint->handle(service, request, exchange);
+    }
     return exchange->Reply(NotAllowed(request, get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS"));
   }
   if (const auto asset = service.options.assets ? service.options.assets(request.path) : std::nullopt) {
@@ -76,7 +94,9 @@ void Dispatch(Service& service, const HttpRequest& request, const ExchangePtr& e
 
 bool ParseTarget(std::string_view target, HttpRequest* request) {
   if (target.starts_with("http://")) {  // absolute form, as proxies send it
-    const size_t slash = target.find('/', 7);
+    const size_t slash = target.find_first_of("/?#", 7);
+    request->authority = target.substr(7, slash == std::string_view::npos ? slash : slash - 7);
+    if (request->authority.empty()) return false;
     target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
   }
   if (target == "*") target = "/";  // OPTIONS *
@@ -91,11 +111,16 @@ bool ParseTarget(std::string_view target, HttpRequest* request) {
 void Route(Service& service, const AccessRules& rules, const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
   try {
     if (const auto refused = CheckAccess(request, rules)) {
-      return exchange->Reply(
-          ErrorResponse({.status = refused->status, .message = refused->message, .code = "access_denied"}));
+      return exchange->Reply(Refusal(*refused));
     }
     for (auto& [name, value] : CorsHeaders(request)) exchange->AddHeader(name, value);
-    Dispatch(service, request, exchange);
+    Dispatch(service, rules, request, exchange);
+  } catch (const std::bad_alloc&) {
+    exchange->Reply(ErrorResponse({.status = 503,
+                                   .message = "there is no memory for this request; try again later",
+                                   .type = "server_error",
+                                   .code = "memory_pressure",
+                                   .retry_after = 2}));
   } catch (const std::exception& error) {
     exchange->Reply(ErrorResponse(InternalError(std::string("handling the request failed: ") + error.what())));
   }

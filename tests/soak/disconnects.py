@@ -60,11 +60,13 @@ async def hang_up_at_the_first_piece(server, draws):
 
 
 async def close_the_sending_half(server, draws):
-    """FIN right after the request. For this server that is a client who has left: it may answer or close."""
+    """FIN right after the request: this client still reads, and gets an answer."""
     async with client.Connection() as connection:
         await connection.connect(server.port)
         await connection.send(client.request_bytes("POST", "/v1/completions", body_of(draws) | {"max_tokens": 4}))
         connection.socket.shutdown(1)
+        if not await asyncio.wait_for(connection.receive(), 60):
+            return client.Answer("broken")
         while await asyncio.wait_for(connection.receive(), 60):
             pass
     return client.Answer("left")

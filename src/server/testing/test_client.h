@@ -40,6 +40,8 @@ class TestClient {
     if (fd_ >= 0) ::close(fd_);
     fd_ = -1;
   }
+  // Says that nothing more is sent, and goes on reading.
+  void HalfClose() const { ::shutdown(fd_, SHUT_WR); }
   bool Send(std::string_view bytes) {
     while (!bytes.empty()) {
       const ssize_t sent = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
