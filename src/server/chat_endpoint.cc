@@ -14,15 +14,27 @@ Result<ThinkStart> FindThinkStart(const Session& session, const ChatPrompt& prom
   return open ? ThinkStart::kInside : ThinkStart::kMaybe;
 }
 
-// Users' messages so long that no tokenizer could fit them into the context are refused before they are rendered.
-// What a policy may drop is left alone: all before the newest round.
-std::optional<ApiError> CheckTexts(Session& session, const ChatPrompt& prompt) {
-  size_t bytes = 0;
+// What a template may leave out of an answer of the assistant are its thoughts.
+size_t BytesOf(const ChatMessage& message) {
+  constexpr std::string_view kThoughtsEnd = "</think>";
+  const size_t end = message.role == "assistant" ? message.content.rfind(kThoughtsEnd) : std::string::npos;
+  return message.content.size() - (end == std::string::npos ? 0 : end + kThoughtsEnd.size());
+}
+
+// Messages so long that no tokenizer could fit them into the context are refused before they are rendered. What the
+// policy may drop is left alone: all before the newest round.
+std::optional<ApiError> CheckTexts(Session& session, const ChatPrompt& prompt, const ContextPolicy& policy) {
   const std::vector<size_t> starts = RoundStarts(prompt.messages);
-  for (size_t i = starts.empty() ? 0 : starts.back(); i < prompt.messages.size(); ++i) {
-    if (prompt.messages[i].role == "user") bytes += prompt.messages[i].content.size();
+  const bool all = policy.kind == ContextPolicy::Kind::kReject || starts.empty();
+  size_t kept = 0;
+  size_t whole = 0;
+  for (size_t i = 0; i < prompt.messages.size(); ++i) {
+    const ChatMessage& message = prompt.messages[i];
+    whole += message.content.size() + message.reasoning_content.size();
+    if (all || i >= starts.back()) kept += BytesOf(message);
   }
-  return CheckTextBytes(session, bytes, "messages");
+  if (auto error = CheckTextBytes(session, kept, "messages")) return error;
+  return CheckWholeText(session, whole, "messages");
 }
 
 PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
@@ -33,7 +45,7 @@ PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
   FillTemplateTokens(session.tokenizer(), &request.prompt);
   GenerationParams& params = request.params;
   const ContextPolicy policy = params.context_policy.value_or(service.options.context_policy);
-  if (auto error = CheckTexts(session, request.prompt)) return *error;
+  if (auto error = CheckTexts(session, request.prompt, policy)) return *error;
   const auto room = ContextRoom::For(session.engine().options().context, params.request.max_tokens);
   auto fitted = FitChat(std::move(request.prompt), policy, room,
                         [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); });

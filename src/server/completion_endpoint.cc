@@ -57,9 +57,10 @@ PlanOrError PrepareCompletion(Service& service, HttpRequest&& http) {
   plan.stream = params.stream;
   for (PromptInput& prompt : request.prompts) {
     const auto* text = std::get_if<std::string>(&prompt);
-    const bool whole = options.context.policy.kind == ContextPolicy::Kind::kReject;
-    if (whole && text != nullptr) {
-      if (auto error = CheckTextBytes(session, text->size(), "prompt")) return *error;
+    if (text != nullptr) {
+      const bool whole = options.context.policy.kind == ContextPolicy::Kind::kReject;
+      const auto check = whole ? CheckTextBytes : CheckWholeText;
+      if (auto error = check(session, text->size(), "prompt")) return *error;
     }
     std::vector<int32_t> tokens =
         text != nullptr ? EncodeRaw(tokenizer, *text) : std::get<std::vector<int32_t>>(std::move(prompt));

@@ -1,5 +1,6 @@
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <random>
@@ -162,6 +163,12 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   std::shared_ptr<GenerationCall> self_;  // until the answer is complete or cancelled
 };
 
+// Of text. Composing characters (NFC) makes three bytes of nine at most.
+size_t MostTokenBytes(Session& session) {
+  constexpr size_t kComposed = 3;
+  return kComposed * std::max<size_t>(session.tokenizer().longest_token(), 1);
+}
+
 // Runs `work` on a worker and gives its result to `then` on the event loop. Nothing on the worker outlives the
 // hand-over: an exchange belongs to the loop, its end too. Large requests are copied and worked on one at a time.
 template <typename Work, typename Then>
@@ -258,13 +265,20 @@ std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, con
 }
 
 std::optional<ApiError> CheckTextBytes(Session& session, size_t bytes, const std::string& param) {
-  // Composing characters (NFC) makes three bytes of nine at most.
-  constexpr size_t kComposed = 3;
   const int64_t context = session.engine().options().context;
-  const auto least =
-      static_cast<int64_t>(bytes / (kComposed * std::max<size_t>(session.tokenizer().longest_token(), 1)));
+  const auto least = static_cast<int64_t>(bytes / MostTokenBytes(session));
   if (least < context) return std::nullopt;
   return ContextLengthError(least, context, 0, param, PromptCount::kAtLeast);
+}
+
+std::optional<ApiError> CheckWholeText(Session& session, size_t bytes, const std::string& param) {
+  const size_t fits = static_cast<size_t>(session.engine().options().context) * MostTokenBytes(session);
+  const size_t most = std::max(kMaxTokenizeBytes, fits);
+  if (bytes <= most) return std::nullopt;
+  return ApiError{.message = "'" + param + "': expected at most " + std::to_string(most) +
+                             " bytes of text in all, of which the newest part is kept, found " + std::to_string(bytes),
+                  .param = param,
+                  .code = "request_limit"};
 }
 
 ApiError EngineError(Service& service, const Status& status) {

@@ -91,6 +91,19 @@ TEST_F(Handover, AnExchangeEndsOnTheLoopWhenARequestIsRefused) {
   ExpectOnLoop(422);
 }
 
+TEST(HeavyLane, OneAtATimeInTheirOrder) {
+  HeavyLane lane;
+  std::string begun;
+  for (const char name : {'a', 'b', 'c'}) lane.Enter([&begun, name] { begun.push_back(name); });
+  EXPECT_EQ(begun, "a");
+  lane.Leave();
+  EXPECT_EQ(begun, "ab");
+  lane.Leave();
+  lane.Leave();
+  lane.Enter([&begun] { begun.push_back('d'); });
+  EXPECT_EQ(begun, "abcd");
+}
+
 TEST_F(Handover, WhatAWorkerThrowsBecomesAnError) {
   StartGeneration(service, request, std::make_shared<RecordingExchange>(outcome),
                   [](HttpRequest&&) -> PlanOrError { throw std::runtime_error("no"); });

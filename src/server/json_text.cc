@@ -61,9 +61,8 @@ std::string Place(std::string_view text, size_t at) {
 
 std::string Reason(const error_code& code) {
   if (code == error::too_deep) return "more than " + std::to_string(kMaxJsonDepth) + " levels";
-  if (code == error::syntax) return "unexpected character";
+  if (code == error::syntax) return "unexpected character (or one that is not UTF-8)";
   if (code == error::incomplete) return "the text ends too early";
-  if (code == error::invalid_utf8) return "bytes that are not UTF-8";
   if (code == error::extra_data) return "more text after the value";
   return code.message();
 }

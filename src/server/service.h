@@ -72,6 +72,8 @@ std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, con
                                      const std::string& param);
 // Refused likewise, before it is tokenized, where a text of so many bytes cannot fit the context whatever its tokens.
 std::optional<ApiError> CheckTextBytes(Session& session, size_t bytes, const std::string& param);
+// Refused where a text of which a policy may drop a part is far longer than what can be kept of it.
+std::optional<ApiError> CheckWholeText(Session& session, size_t bytes, const std::string& param);
 // ErrorFromStatus, with Retry-After where the client may try again. Event-loop thread only.
 ApiError EngineError(Service& service, const Status& status);
 // For fairness, where a request names no user.

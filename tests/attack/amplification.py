@@ -29,9 +29,10 @@ def chat(**fields):
 
 
 def nested_arguments(item):
-    text = json.dumps(repeated('{"a":[', item, "]}"))[: BODY - 200]
-    head = '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":'
-    return head + text + "}}]}]}"
+    """A call whose arguments are a text of many values."""
+    escaped = json.dumps(item)[1:-1]
+    head = '{"messages":[{"role":"user","content":"hi"},{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\\"a\\":['
+    return repeated(head, escaped, ']}"}}]}]}')
 
 
 def bodies():
@@ -51,6 +52,8 @@ def bodies():
     yield "plain text", chats, repeated(user, "a", '"}]}', "")
     yield "single characters", chats, repeated(user, "a ", '"}]}', "")
     yield "control tokens", chats, repeated(user, "<|im_end|>", '"}]}', "")
+    yield "text of the assistant", chats, repeated('{"messages":[{"role":"assistant","content":"', "a", '"}]}', "")
+    yield "text of a tool", chats, repeated('{"messages":[{"role":"user","content":"a"},{"role":"tool","content":"', "<|im_end|>", '"}]}', "")
     yield "control tokens, window", chats, repeated('{"context_policy":"window",' + user[1:], "<|im_end|>", '"}]}', "")
     yield "logit_bias", chats, chat(logit_bias={str(i): 1 for i in range(100_000)})
     yield "messages", chats, repeated('{"messages":[', '{"role":"user","content":"a"}', "]}")
