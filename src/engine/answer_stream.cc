@@ -4,10 +4,15 @@
 
 namespace inkstone {
 
-AnswerStream::AnswerStream(const Tokenizer& tokenizer, bool keep_special, const std::vector<std::string>& stops)
-    : tokenizer_(tokenizer), keep_special_(keep_special), decoder_(tokenizer, !keep_special), matcher_(stops) {}
+AnswerStream::AnswerStream(const Tokenizer& tokenizer, bool keep_special, StopSet stops, int64_t min_tokens)
+    : tokenizer_(tokenizer),
+      keep_special_(keep_special),
+      decoder_(tokenizer, !keep_special),
+      matcher_(std::move(stops)),
+      min_tokens_(min_tokens) {}
 
 void AnswerStream::Push(GeneratedToken token, GenerationEvent* event) {
+  ++pushed_;
   const int32_t id = token.token;
   const int64_t begin = decoded_;
   const std::string decoded = decoder_.Push(id);
@@ -36,7 +41,7 @@ void AnswerStream::Finish(GenerationEvent* event) {
 }
 
 void AnswerStream::Show(const std::string& decoded, GenerationEvent* event) {
-  const std::string shown = matcher_.Push(decoded);
+  const std::string shown = pushed_ > min_tokens_ ? matcher_.Push(decoded) : decoded;
   shown_ += static_cast<int64_t>(shown.size());
   event->text += shown;
 }

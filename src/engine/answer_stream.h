@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <deque>
 #include <string>
-#include <vector>
 
 #include "engine/request.h"
 #include "engine/stop_matcher.h"
@@ -14,8 +13,8 @@ namespace inkstone {
 
 class AnswerStream {
  public:
-  // `stops` have passed StopMatcher::Validate. The tokenizer is borrowed.
-  AnswerStream(const Tokenizer& tokenizer, bool keep_special, const std::vector<std::string>& stops);
+  // `stops` have passed Validate; the text of the first `min_tokens` tokens stops nothing. The tokenizer is borrowed.
+  AnswerStream(const Tokenizer& tokenizer, bool keep_special, StopSet stops, int64_t min_tokens = 0);
 
   // Takes the next token and adds the text and tokens that are now complete to *event.
   void Push(GeneratedToken token, GenerationEvent* event);
@@ -41,7 +40,9 @@ class AnswerStream {
   bool keep_special_;
   StreamDecoder decoder_;
   StopMatcher matcher_;
+  const int64_t min_tokens_;
   std::deque<Waiting> waiting_;
+  int64_t pushed_ = 0;   // tokens
   int64_t decoded_ = 0;  // bytes that came from the decoder
   int64_t shown_ = 0;    // bytes of them that went out
 };

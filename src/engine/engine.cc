@@ -75,7 +75,7 @@ class EngineImpl final : public Engine {
         store_(std::move(extras.store)),
         tokenizer_(tokenizer),
         options_(options),
-        scheduler_({model_.get(), &pool_, &tokenizer_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
+        scheduler_({model_.get(), &pool_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
                    [this] { Leave(); }),
         watch_(std::move(extras.memory), &pool_, &scheduler_),
         disks_(std::move(extras.on_disk)) {
@@ -160,13 +160,17 @@ Status EngineImpl::Check(const GenerationRequest& request) const {
     return InvalidArgument("top_logprobs must be -1 (none) to " + std::to_string(kMaxTopLogprobs) + ", found " +
                            std::to_string(request.top_logprobs));
   }
+  if (request.min_tokens < 0 || (request.max_tokens >= 0 && request.min_tokens > request.max_tokens)) {
+    return InvalidArgument("min_tokens must be 0 or more and at most max_tokens, found " +
+                           std::to_string(request.min_tokens));
+  }
   if (request.priority < -100 || request.priority > 100) {
     return InvalidArgument("priority must be -100 to 100, found " + std::to_string(request.priority));
   }
   if (request.deadline && request.deadline->count() <= 0) {
     return InvalidArgument("the deadline must be at least 1 ms, found " + std::to_string(request.deadline->count()));
   }
-  INK_RETURN_IF_ERROR(StopMatcher::Validate(request.stop));
+  INK_RETURN_IF_ERROR(request.stop.Validate());
   return request.sampling.Validate(tokenizer_.vocab_size());
 }
 

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <map>
@@ -177,6 +178,32 @@ TEST_F(EngineTest, AStopTokenEndsTheAnswerUnlessIgnored) {
   EXPECT_EQ(seen.text, "");
   request.keep_special = true;
   EXPECT_EQ(Generate(*engine, request).text, "<|end|><|end|><|end|><|end|>");
+}
+
+TEST_F(EngineTest, NothingEndsAnAnswerBeforeItsLeastTokens) {
+  const auto engine = MakeEngine(kRoomy, {.eos_logit = 10});
+  GenerationRequest request = Request(5, 3, 20);
+  request.min_tokens = 4;
+  Seen seen = Generate(*engine, request);
+  EXPECT_EQ(seen.last.finish, FinishReason::kStop);
+  EXPECT_EQ(seen.last.usage.generated_tokens, 5);
+  request.stop = {seen.text.substr(0, 1)};
+  EXPECT_EQ(Generate(*engine, request).text, seen.text);
+  request.min_tokens = 21;
+  EXPECT_EQ(engine->Submit(request, [](GenerationEvent&&) {}).status().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(EngineTest, ARequestsOwnStopTokensEndItsAnswer) {
+  const auto engine = MakeEngine(kRoomy, {.eos_logit = -50});
+  const Seen whole = Generate(*engine, Request(7, 9, 20));
+  GenerationRequest request = Request(7, 9, 20);
+  request.stop_tokens = {whole.ids()[6]};
+  request.ignore_eos = true;
+  const Seen seen = Generate(*engine, request);
+  const auto ids = whole.ids();
+  const auto first = std::find(ids.begin(), ids.end(), ids[6]);
+  EXPECT_EQ(seen.ids(), std::vector<int32_t>(ids.begin(), first));
+  EXPECT_EQ(seen.last.finish, FinishReason::kStop);
 }
 
 TEST_F(EngineTest, StopStringsCutTheTextForEveryPlaceInIt) {

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "core/status.h"
+#include "engine/shared_list.h"
+#include "engine/stop_matcher.h"
 
 namespace inkstone {
 
@@ -24,7 +26,7 @@ struct SamplingParams {
   float presence_penalty = 0.0f;    // OpenAI's, over the answer
   float frequency_penalty = 0.0f;   // OpenAI's, over the answer
   int penalty_window = 0;           // newest tokens that repetition_penalty looks at; 0: all
-  std::vector<std::pair<int32_t, float>> logit_bias = {};  // added to the logit; -100 and below bans
+  SharedList<std::pair<int32_t, float>> logit_bias = {};  // added to the logit; -100 and below bans
   std::optional<uint64_t> seed = {};  // the same seed gives the same text; drawn at random when not set
 
   // Names the field, the range and what was found.
@@ -34,13 +36,15 @@ struct SamplingParams {
 struct GenerationRequest {
   std::vector<int32_t> prompt = {};  // at least one token
   SamplingParams sampling = {};
-  int64_t max_tokens = -1;             // -1: until the context is full
-  std::vector<std::string> stop = {};  // the answer ends before the first of these; found across token borders
-  bool ignore_eos = false;             // go on after the model's stop tokens (benchmarks)
-  bool keep_special = false;           // special tokens appear in the text
-  int top_logprobs = -1;               // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
-  int priority = 0;                    // -100 to 100, larger first; waiting raises it slowly
-  std::string client = {};             // who asks, for fairness between clients; empty: nobody in particular
+  int64_t max_tokens = -1;               // -1: until the context is full
+  StopSet stop = {};                     // the answer ends before the first of these; found across token borders
+  SharedList<int32_t> stop_tokens = {};  // end the answer as the model's own stop tokens do
+  int64_t min_tokens = 0;                // before so many nothing but max_tokens ends the answer
+  bool ignore_eos = false;               // go on after the model's stop tokens (benchmarks)
+  bool keep_special = false;             // special tokens appear in the text
+  int top_logprobs = -1;                 // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
+  int priority = 0;                      // -100 to 100, larger first; waiting raises it slowly
+  std::string client = {};               // who asks, for fairness between clients; empty: nobody in particular
   // From Submit; when it is over the request ends with kError and kDeadlineExceeded, whether it waits or runs.
   std::optional<std::chrono::milliseconds> deadline = {};
 };

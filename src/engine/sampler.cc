@@ -57,6 +57,7 @@ Result<int32_t> Sampler::Sample(std::span<float> logits, std::span<const int32_t
     ApplyPresence(logits, history.subspan(prompt_tokens), workspace);
   }
   if (!params_.logit_bias.empty()) ApplyBias(logits, workspace);
+  if (history.size() < prompt_tokens + min_tokens_) HoldBackEnds(logits, workspace);
   Result<int32_t> token = Choose(logits, workspace);
   for (auto saved = workspace->saved_.rbegin(); saved != workspace->saved_.rend(); ++saved) {
     logits[static_cast<size_t>(saved->token)] = saved->logit;
@@ -101,6 +102,15 @@ void Sampler::ApplyBias(std::span<float> logits, SamplerWorkspace* workspace) co
     if (t >= logits.size()) continue;
     workspace->saved_.push_back({token, logits[t]});
     logits[t] = bias <= -100.0f ? -kInfinity : logits[t] + bias;
+  }
+}
+
+void Sampler::HoldBackEnds(std::span<float> logits, SamplerWorkspace* workspace) const {
+  for (const int32_t token : ends_) {
+    const size_t t = static_cast<size_t>(token);
+    if (t >= logits.size()) continue;
+    workspace->saved_.push_back({token, logits[t]});
+    logits[t] = -kInfinity;
   }
 }
 

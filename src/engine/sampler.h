@@ -43,7 +43,9 @@ class SamplerWorkspace {
 class Sampler {
  public:
   // `params` have passed Validate for the vocabulary that the logits rows have.
-  Sampler(SamplingParams params, uint64_t seed) : params_(std::move(params)), random_(seed) {}
+  // The first `min_tokens` of an answer are none of `ends`, which are borrowed.
+  Sampler(SamplingParams params, uint64_t seed, std::span<const int32_t> ends = {}, int64_t min_tokens = 0)
+      : params_(std::move(params)), random_(seed), ends_(ends), min_tokens_(static_cast<size_t>(min_tokens)) {}
 
   // Draws the next token. logits: (vocab), changed while the call runs and restored on return. history: prompt and
   // answer so far, of which the first prompt_tokens are the prompt. Ties go to the lowest id. Allocates nothing once
@@ -58,6 +60,7 @@ class Sampler {
 
   void ApplyRepetition(std::span<float> logits, std::span<const int32_t> history, SamplerWorkspace* workspace) const;
   void ApplyPresence(std::span<float> logits, std::span<const int32_t> answer, SamplerWorkspace* workspace) const;
+  void HoldBackEnds(std::span<float> logits, SamplerWorkspace* workspace) const;
   void ApplyBias(std::span<float> logits, SamplerWorkspace* workspace) const;
   Result<int32_t> Choose(std::span<const float> logits, SamplerWorkspace* workspace);
   void Gather(std::span<const float> logits, float best, std::vector<Candidate>* candidates) const;
@@ -68,6 +71,8 @@ class Sampler {
 
   SamplingParams params_;
   Random random_;
+  std::span<const int32_t> ends_;
+  size_t min_tokens_;
 };
 
 // The token's log-probability in the distribution of `logits` (temperature 1, no sampler; log-softmax in double), and

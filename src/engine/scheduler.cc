@@ -24,7 +24,6 @@ constexpr auto kOlder = [](const auto& a, const auto& b) { return a->id < b->id;
 Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, std::function<void()> before_last_event)
     : model_(*parts.model),
       pool_(*parts.pool),
-      tokenizer_(*parts.tokenizer),
       vocab_(parts.vocab),
       now_(std::move(parts.now)),
       options_(options),
@@ -410,7 +409,7 @@ Status Scheduler::Draw(Sequence* s, std::span<float> logits, GenerationEvent* ev
                                                               static_cast<size_t>(s->prompt_tokens), &workspace_));
   ++s->generated;
   ++stats_.generated_tokens;
-  if (!s->ignore_eos && IsStopToken(token)) {
+  if (s->EndsWith(token)) {
     event->finish = FinishReason::kStop;
     return Status::Ok();
   }
@@ -424,11 +423,6 @@ Status Scheduler::Draw(Sequence* s, std::span<float> logits, GenerationEvent* ev
     event->finish = FinishReason::kLength;
   }
   return Status::Ok();
-}
-
-bool Scheduler::IsStopToken(int32_t token) const {
-  const std::span<const int32_t> stops = tokenizer_.stop_tokens();
-  return std::find(stops.begin(), stops.end(), token) != stops.end();
 }
 
 void Scheduler::Finish(const Sequence* sequence, FinishReason reason, GenerationEvent event) {

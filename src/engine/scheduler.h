@@ -38,7 +38,6 @@ class Scheduler {
   struct Parts {
     Model* model = nullptr;
     PagePool* pool = nullptr;
-    const Tokenizer* tokenizer = nullptr;
     int32_t vocab = 0;
     PageStore* store = nullptr;  // null: nothing is kept on disk
     std::function<Clock::time_point()> now = Clock::now;
@@ -114,13 +113,11 @@ class Scheduler {
   void Keep(Sequence* s, bool partial);
   // Draws a token; sets event->finish when it is the last.
   Status Draw(Sequence* sequence, std::span<float> logits, GenerationEvent* event);
-  bool IsStopToken(int32_t token) const;
   void Finish(const Sequence* sequence, FinishReason reason, GenerationEvent event);
   SequencePtr Take(const Sequence* sequence);
 
   Model& model_;
   PagePool& pool_;
-  const Tokenizer& tokenizer_;
   const int32_t vocab_;
   const std::function<Clock::time_point()> now_;
   const EngineOptions options_;

@@ -76,10 +76,9 @@ struct World {
       pool_->set_spill(spill_.get());
     }
     auto job = PrefillJob::Create(*model_, *backend_, options_.prompt_chunk);
-    scheduler_ =
-        std::make_unique<Scheduler>(Scheduler::Parts{model_.get(), pool_.get(), tokenizer_.get(),
-                                                     tokenizer_->vocab_size(), nullptr, [this] { return now_; }},
-                                    std::move(job).value(), options_, [] {});
+    scheduler_ = std::make_unique<Scheduler>(
+        Scheduler::Parts{model_.get(), pool_.get(), tokenizer_->vocab_size(), nullptr, [this] { return now_; }},
+        std::move(job).value(), options_, [] {});
   }
 
   void Add(RequestId id, GenerationRequest request, EventSink sink) {

@@ -25,12 +25,12 @@ struct Sequence {
            PagePool* pool)
       : id(request_id),
         sink(std::move(events)),
-        sampler(std::move(wanted.sampling), seed),
-        answer(tokenizer, wanted.keep_special, wanted.stop),
+        ends(EndsOf(wanted, tokenizer)),
+        sampler(std::move(wanted.sampling), seed, ends, wanted.min_tokens),
+        answer(tokenizer, wanted.keep_special, std::move(wanted.stop), wanted.min_tokens),
         tokens(std::move(wanted.prompt)),
         prompt_tokens(static_cast<int64_t>(tokens.size())),
         max_tokens(wanted.max_tokens),
-        ignore_eos(wanted.ignore_eos),
         top_logprobs(wanted.top_logprobs),
         priority(wanted.priority),
         client(std::move(wanted.client)),
@@ -38,6 +38,13 @@ struct Sequence {
         phases(tokens.size(), Phase::kPrompt),
         pages(pool) {}
 
+  static std::vector<int32_t> EndsOf(const GenerationRequest& wanted, const Tokenizer& tokenizer) {
+    std::vector<int32_t> ends(wanted.stop_tokens.begin(), wanted.stop_tokens.end());
+    const auto own = tokenizer.stop_tokens();
+    if (!wanted.ignore_eos) ends.insert(ends.end(), own.begin(), own.end());
+    return ends;
+  }
+  bool EndsWith(int32_t token) const { return std::find(ends.begin(), ends.end(), token) != ends.end(); }
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   bool Expired(Clock::time_point now) const { return deadline && now - submitted >= *deadline; }
   void Append(int32_t token) {
@@ -55,12 +62,12 @@ struct Sequence {
 
   const RequestId id;
   const EventSink sink;
-  Sampler sampler;
+  const std::vector<int32_t> ends;  // tokens that end the answer
+  Sampler sampler;                  // borrows them
   AnswerStream answer;
   std::vector<int32_t> tokens;  // prompt, then answer
   const int64_t prompt_tokens;
   const int64_t max_tokens;
-  const bool ignore_eos;
   const int top_logprobs;
   const int priority;
   const std::string client;

@@ -8,6 +8,7 @@
 
 #include "core/memory_info.h"
 #include "engine/chat_encoding.h"
+#include "engine/continue_message.h"
 #include "engine/default_sampling.h"
 #include "engine/memory_meter.h"
 #include "engine/page_identity.h"
@@ -57,7 +58,9 @@ class SessionImpl final : public Session {
     };
     fill(w_.tokenizer->bos_token(), &filled.bos_token);
     fill(w_.tokenizer->eos_token(), &filled.eos_token);
-    return w_.chat_template->Render(filled);
+    INK_ASSIGN_OR_RETURN(std::string text, w_.chat_template->Render(filled));
+    if (!prompt.continue_final_message) return text;
+    return CutAfterMessage(std::move(text), prompt.messages.back().content);
   }
 
  private:

@@ -90,11 +90,11 @@ TEST(StopMatcher, MatchesTheDefinitionForRandomTexts) {
 }
 
 TEST(StopMatcher, ValidateNamesWhatIsWrong) {
-  EXPECT_TRUE(StopMatcher::Validate({"a", "é"}).ok());
-  EXPECT_EQ(StopMatcher::Validate({""}).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(StopMatcher::Validate({"\xa9"}).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(StopMatcher::Validate({std::string(4097, 'x')}).code(), StatusCode::kInvalidArgument);
-  EXPECT_EQ(StopMatcher::Validate(std::vector<std::string>(65, "x")).code(), StatusCode::kInvalidArgument);
+  EXPECT_TRUE(StopSet({"a", "é"}).Validate().ok());
+  EXPECT_EQ(StopSet({""}).Validate().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(StopSet({"\xa9"}).Validate().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(StopSet({std::string(4097, 'x')}).Validate().code(), StatusCode::kInvalidArgument);
+  EXPECT_EQ(StopSet(std::vector<std::string>(65, "x")).Validate().code(), StatusCode::kInvalidArgument);
 }
 
 }  // namespace

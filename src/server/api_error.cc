@@ -65,13 +65,14 @@ ApiError PromptError(const Status& status) {
   return {.message = status.message(), .code = "prompt_limit"};
 }
 
-ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, int64_t dropped_messages,
-                            const std::string& param) {
+ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, int64_t dropped_messages, const std::string& param,
+                            PromptCount count) {
   const std::string without =
       dropped_messages == 0 ? "" : " even without " + std::to_string(dropped_messages) + " older messages";
   // Agents recognise the first sentence and compact their history when they see it.
   return {.message = "This model's maximum context length is " + std::to_string(context) +
-                     " tokens. However, the prompt has " + std::to_string(prompt_tokens) + " tokens" + without +
+                     " tokens. However, the prompt has " + (count == PromptCount::kAtLeast ? "at least " : "") +
+                     std::to_string(prompt_tokens) + " tokens" + without +
                      ", and the answer needs room for at least one more. Shorten the messages, or start the "
                      "server with a larger context.",
           .param = param,

@@ -29,7 +29,9 @@ ApiError ErrorFromStatus(const Status& status);
 // The same for rendering and tokenizing a prompt, where a limit that is reached (kResourceExhausted) is bad input.
 ApiError PromptError(const Status& status);
 // `dropped_messages` older ones are already left out of the prompt.
-ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, int64_t dropped_messages, const std::string& param);
+enum class PromptCount { kExact, kAtLeast };
+ApiError ContextLengthError(int64_t prompt_tokens, int64_t context, int64_t dropped_messages, const std::string& param,
+                            PromptCount count = PromptCount::kExact);
 ApiError InternalError(const std::string& message);
 
 }  // namespace inkstone

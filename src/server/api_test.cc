@@ -142,6 +142,18 @@ TEST(Chat, StreamsToolCalls) {
   EXPECT_THAT(Text(without.at("choices").at(0).at("message").at("content")), HasSubstr("<tool_call>"));
 }
 
+TEST(Chat, WithoutParallelToolCallsTheFirstStays) {
+  const std::string call = "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>";
+  RunningServer server(Says({call, call}));
+  const std::string tools = R"(,"tools":[{"type":"function","function":{"name":"get"}}])";
+  const auto calls = [&](const std::string& fields) {
+    const auto answer = Parse(server.Ask("POST", "/v1/chat/completions", ChatBody("hi", tools + fields)).body);
+    return answer.at("choices").at(0).at("message").at("tool_calls").as_array().size();
+  };
+  EXPECT_EQ(calls(""), 2u);
+  EXPECT_EQ(calls(R"(,"parallel_tool_calls":false)"), 1u);
+}
+
 TEST(Chat, GivesLogprobs) {
   RunningServer server(Says({"a\xC3\xA9"}));
   server.Start();

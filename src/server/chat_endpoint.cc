@@ -14,13 +14,38 @@ Result<ThinkStart> FindThinkStart(const Session& session, const ChatPrompt& prom
   return open ? ThinkStart::kInside : ThinkStart::kMaybe;
 }
 
-PlanOrError PrepareChat(Service& service, const HttpRequest& http) {
+// What a template may leave out of an answer of the assistant are its thoughts.
+size_t BytesOf(const ChatMessage& message) {
+  constexpr std::string_view kThoughtsEnd = "</think>";
+  const size_t end = message.role == "assistant" ? message.content.rfind(kThoughtsEnd) : std::string::npos;
+  return message.content.size() - (end == std::string::npos ? 0 : end + kThoughtsEnd.size());
+}
+
+// Messages so long that no tokenizer could fit them into the context are refused before they are rendered. What the
+// policy may drop is left alone: all before the newest round.
+std::optional<ApiError> CheckTexts(Session& session, const ChatPrompt& prompt, const ContextPolicy& policy) {
+  const std::vector<size_t> starts = RoundStarts(prompt.messages);
+  const bool all = policy.kind == ContextPolicy::Kind::kReject || starts.empty();
+  size_t kept = 0;
+  size_t whole = 0;
+  for (size_t i = 0; i < prompt.messages.size(); ++i) {
+    const ChatMessage& message = prompt.messages[i];
+    whole += message.content.size() + message.reasoning_content.size();
+    if (all || i >= starts.back()) kept += BytesOf(message);
+  }
+  if (auto error = CheckTextBytes(session, kept, "messages")) return error;
+  return CheckWholeText(session, whole, "messages");
+}
+
+PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
   Session& session = service.session;
   ChatRequest request;
   if (auto error = ParseChatRequest(http.body, FactsOf(session), &request)) return *error;
+  http.body = {};  // all that is wanted of it has been read
   FillTemplateTokens(session.tokenizer(), &request.prompt);
   GenerationParams& params = request.params;
   const ContextPolicy policy = params.context_policy.value_or(service.options.context_policy);
+  if (auto error = CheckTexts(session, request.prompt, policy)) return *error;
   const auto room = ContextRoom::For(session.engine().options().context, params.request.max_tokens);
   auto fitted = FitChat(std::move(request.prompt), policy, room,
                         [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); });
@@ -38,6 +63,7 @@ PlanOrError PrepareChat(Service& service, const HttpRequest& http) {
   options.logprobs = params.request.top_logprobs >= 0;
   options.think = *think;
   options.parse_tools = request.parse_tools;
+  options.parallel_tool_calls = request.parallel_tool_calls;
   options.reasoning_field = service.options.reasoning_field;
   options.prompt_tokens = static_cast<int64_t>(fitted->tokens.size());
   options.context = {policy, fitted->dropped};
@@ -59,7 +85,8 @@ PlanOrError PrepareChat(Service& service, const HttpRequest& http) {
 }  // namespace
 
 void HandleChatCompletions(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  StartGeneration(service, std::move(exchange), [&service, request] { return PrepareChat(service, request); });
+  StartGeneration(service, request, std::move(exchange),
+                  [&service](HttpRequest&& copy) { return PrepareChat(service, std::move(copy)); });
 }
 
 }  // namespace inkstone

@@ -5,7 +5,10 @@
 #include <utility>
 
 #include "server/json_fields.h"
+#include "server/json_text.h"
 #include "server/json_writer.h"
+#include "server/request_limits.h"
+#include "server/unsupported_fields.h"
 
 namespace inkstone {
 namespace {
@@ -38,11 +41,22 @@ void ParseContent(FieldReader& message, std::string* content) {
     part.RequiredString("text", &text);
     message.Adopt(part);
     if (!message.ok()) return;
+    if (index > 1) content->push_back('\n');
     content->append(text);
   }
 }
 
-void ParseArguments(FieldReader& function, std::string* arguments) {
+// What the template is to turn into its own objects, counted before it is copied.
+void CountTemplateValues(FieldReader& fields, std::string_view name, size_t values, ChatRequest* request) {
+  request->template_values += values;
+  if (request->template_values <= kMaxTemplateValues) return;
+  fields.FailWith(name,
+                  "'" + fields.Path(name) + "': expected at most " + std::to_string(kMaxTemplateValues) +
+                      " JSON values in all tools, tool calls and template variables together, found more",
+                  "request_limit");
+}
+
+void ParseArguments(FieldReader& function, std::string* arguments, ChatRequest* request) {
   const value* found = function.Find("arguments");
   *arguments = "{}";
   if (found == nullptr || (found->is_string() && found->get_string().empty())) return;
@@ -51,19 +65,28 @@ void ParseArguments(FieldReader& function, std::string* arguments) {
     return;
   }
   if (found->is_string()) {
-    const auto parsed = ParseJson(View(found->get_string()));
-    if (parsed && parsed->is_object()) {
-      arguments->assign(View(found->get_string()));
+    std::string text(View(found->get_string()));
+    JsonScan scan = ScanJson(text, kMaxTemplateValues);
+    if (scan.surrogates) {
+      text = RepairSurrogates(text);
+      scan = ScanJson(text, kMaxTemplateValues);
+    }
+    CountTemplateValues(function, "arguments", scan.values, request);
+    const size_t first = text.find_first_not_of(" \t\r\n");
+    if (!function.ok() || (scan.ok() && text[first] == '{')) {
+      *arguments = std::move(text);
       return;
     }
   }
   function.Fail("arguments", "a JSON object, as an object or as its text", found);
 }
 
-void ParseToolCalls(FieldReader& message, std::vector<ToolCall>* calls) {
+void ParseToolCalls(FieldReader& message, std::vector<ToolCall>* calls, ChatRequest* request) {
   const value* found = message.Find("tool_calls");
   if (found == nullptr) return;
   if (!found->is_array()) return message.Fail("tool_calls", "a list", found);
+  CountTemplateValues(message, "tool_calls", CountValues(*found), request);
+  if (!message.ok()) return;
   for (const value& item : found->get_array()) {
     const std::string name = "tool_calls[" + std::to_string(calls->size()) + "]";
     if (!item.is_object()) return message.Fail(name, "an object", &item);
@@ -76,7 +99,7 @@ void ParseToolCalls(FieldReader& message, std::vector<ToolCall>* calls) {
     } else {
       FieldReader inner(function->get_object(), call.Path("function"));
       inner.RequiredString("name", &out.name);
-      ParseArguments(inner, &out.arguments);
+      ParseArguments(inner, &out.arguments, request);
       call.Adopt(inner);
     }
     message.Adopt(call);
@@ -84,7 +107,7 @@ void ParseToolCalls(FieldReader& message, std::vector<ToolCall>* calls) {
   }
 }
 
-void ParseMessage(FieldReader& fields, const value& item, size_t index, std::vector<ChatMessage>* messages) {
+void ParseMessage(FieldReader& fields, const value& item, size_t index, ChatRequest* request) {
   const std::string name = "messages[" + std::to_string(index) + "]";
   if (!item.is_object()) return fields.Fail(name, "an object with \"role\" and \"content\"", &item);
   FieldReader reader(item.get_object(), name);
@@ -101,7 +124,7 @@ void ParseMessage(FieldReader& fields, const value& item, size_t index, std::vec
     if (!reader.String("reasoning_content", &message.reasoning_content)) {
       reader.String("reasoning", &message.reasoning_content);
     }
-    ParseToolCalls(reader, &message.tool_calls);
+    ParseToolCalls(reader, &message.tool_calls, request);
   } else if (message.role == "tool") {
     reader.String("tool_call_id", &message.tool_call_id);
   }
@@ -109,24 +132,31 @@ void ParseMessage(FieldReader& fields, const value& item, size_t index, std::vec
     reader.Fail("content", "a string or a list of text parts", nullptr);
   }
   fields.Adopt(reader);
-  messages->push_back(std::move(message));
+  request->prompt.messages.push_back(std::move(message));
 }
 
-void ParseMessages(FieldReader& fields, std::vector<ChatMessage>* messages) {
+void ParseMessages(FieldReader& fields, ChatRequest* request) {
   const value* found = fields.Find("messages");
   if (found == nullptr || !found->is_array() || found->get_array().empty()) {
     return fields.Fail("messages", "a list of at least one message", found);
   }
+  if (found->get_array().size() > kMaxMessages) {
+    return fields.Fail("messages", "at most " + std::to_string(kMaxMessages) + " messages", found);
+  }
   size_t index = 0;
   for (const value& item : found->get_array()) {
-    ParseMessage(fields, item, index++, messages);
+    ParseMessage(fields, item, index++, request);
     if (!fields.ok()) return;
   }
 }
 
 void ParseTools(FieldReader& fields, ChatRequest* request) {
   const value* tools = fields.Find("tools");
-  if (tools != nullptr && !tools->is_array()) return fields.Fail("tools", "a list of tools", tools);
+  if (tools != nullptr && (!tools->is_array() || tools->get_array().size() > kMaxTools)) {
+    return fields.Fail("tools", "a list of at most " + std::to_string(kMaxTools) + " tools", tools);
+  }
+  if (tools != nullptr) CountTemplateValues(fields, "tools", CountValues(*tools), request);
+  if (!fields.ok()) return;
   const bool any = tools != nullptr && !tools->get_array().empty();
   for (size_t i = 0; any && i < tools->get_array().size(); ++i) {
     const value& tool = tools->get_array()[i];
@@ -145,6 +175,7 @@ void ParseTools(FieldReader& fields, ChatRequest* request) {
     fields.Adopt(reader);
     if (!fields.ok()) return;
   }
+  fields.Bool("parallel_tool_calls", &request->parallel_tool_calls);
   const value* choice = fields.Find("tool_choice");
   if (choice != nullptr && !choice->is_string() && !choice->is_object()) {
     return fields.Fail("tool_choice", "\"none\" or \"auto\"", choice);
@@ -163,9 +194,30 @@ void ParseTools(FieldReader& fields, ChatRequest* request) {
   }
 }
 
-void ParseTemplateVariables(FieldReader& fields, ChatPrompt* prompt) {
+// The last message is the model's own, which it is to go on with.
+void ParseContinuation(FieldReader& fields, ChatPrompt* prompt) {
+  fields.Bool("continue_final_message", &prompt->continue_final_message);
+  if (!fields.ok() || !prompt->continue_final_message) return;
+  if (fields.Find("add_generation_prompt") != nullptr && prompt->add_generation_prompt) {
+    return fields.FailWith("continue_final_message",
+                           "'continue_final_message': expected \"add_generation_prompt\": false or nothing beside it, "
+                           "found true: an answer goes on with a message or begins one");
+  }
+  prompt->add_generation_prompt = false;
+  const ChatMessage& last = prompt->messages.back();
+  if (last.role == "assistant" && !last.content.empty() && last.tool_calls.empty()) return;
+  fields.FailWith("continue_final_message",
+                  "'continue_final_message': expected a last message of the assistant with text and without tool "
+                  "calls, found one of role \"" +
+                      last.role + "\"" + (last.role == "assistant" ? " with tool calls or without text" : ""));
+}
+
+void ParseTemplateVariables(FieldReader& fields, ChatRequest* request) {
+  ChatPrompt* prompt = &request->prompt;
   if (const value* extra = fields.Find("chat_template_kwargs")) {
     if (!extra->is_object()) return fields.Fail("chat_template_kwargs", "an object", extra);
+    CountTemplateValues(fields, "chat_template_kwargs", CountValues(*extra), request);
+    if (!fields.ok()) return;
     prompt->extra = extra->get_object();
     FieldReader inner(prompt->extra, "chat_template_kwargs");
     bool thinking = false;
@@ -178,6 +230,8 @@ void ParseTemplateVariables(FieldReader& fields, ChatPrompt* prompt) {
     }
   }
   bool thinking = false;
+  std::string effort;
+  if (fields.String("reasoning_effort", &effort) && effort == "none") prompt->enable_thinking = false;
   if (fields.Bool("enable_thinking", &thinking)) prompt->enable_thinking = thinking;
   fields.Bool("add_generation_prompt", &prompt->add_generation_prompt);
 }
@@ -196,9 +250,10 @@ void ParseLogprobs(FieldReader& fields, GenerationRequest* request) {
 }  // namespace
 
 std::optional<ApiError> ParseChatPrompt(FieldReader& fields, ChatRequest* request) {
-  ParseMessages(fields, &request->prompt.messages);
+  ParseMessages(fields, request);
   if (fields.ok()) ParseTools(fields, request);
-  ParseTemplateVariables(fields, &request->prompt);
+  ParseTemplateVariables(fields, request);
+  if (fields.ok()) ParseContinuation(fields, &request->prompt);
   return fields.error();
 }
 
@@ -210,6 +265,7 @@ std::optional<ApiError> ParseChatRequest(std::string_view body, const ModelFacts
     return ApiError{.message = "This model has no chat template; use /v1/completions with a plain prompt instead.",
                     .code = "unsupported"};
   }
+  RefuseUnsupported(fields, FieldScope::kChat);
   ParseGenerationParams(fields, facts, -1, &request->params);
   ParseLogprobs(fields, &request->params.request);
   if (auto error = ParseChatPrompt(fields, request)) return error;

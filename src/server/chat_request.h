@@ -15,9 +15,12 @@ struct ChatRequest {
   GenerationParams params;
   ChatPrompt prompt;
   bool parse_tools = false;  // tools were given and may be called
+  bool parallel_tool_calls = true;
+  size_t template_values = 0;  // JSON values in tools, calls and variables
 };
 
-// Checks every field that is read; fields it does not know are ignored. No engine, no I/O.
+// Checks every field that is read; fields that change an answer elsewhere are refused, others are ignored. No engine,
+// no I/O.
 std::optional<ApiError> ParseChatRequest(std::string_view body, const ModelFacts& facts, ChatRequest* request);
 // Only what the template needs: for /apply-template.
 std::optional<ApiError> ParseChatPrompt(FieldReader& fields, ChatRequest* request);

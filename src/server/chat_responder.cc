@@ -61,6 +61,7 @@ std::string ChatResponder::Advance(size_t index, const std::string& reasoning, T
     out += Chunk(index, JsonWriter().BeginObject().Field("content", parts.content).EndObject().Take(), "");
   }
   for (ParsedToolCall& call : parts.calls) {
+    if (!options_.parallel_tool_calls && !choice.calls.empty()) break;
     choice.calls.push_back({RandomId("call_"), std::move(call)});
     out += CallChunks(index, choice.calls.size() - 1);
   }

@@ -21,6 +21,7 @@ struct ChatResponderOptions {
   bool logprobs = false;
   ThinkStart think = ThinkStart::kNever;
   bool parse_tools = false;
+  bool parallel_tool_calls = true;  // else calls after the first are left out
   std::string reasoning_field;
   int64_t prompt_tokens = 0;
   ContextReport context;

@@ -33,11 +33,12 @@ std::variant<ContextPolicy, ApiError> RawPolicy(const GenerationParams& params, 
   return policy.kind == ContextPolicy::Kind::kReject ? policy : ContextPolicy{ContextPolicy::Kind::kWindow, 0};
 }
 
-PlanOrError PrepareCompletion(Service& service, const HttpRequest& http) {
+PlanOrError PrepareCompletion(Service& service, HttpRequest&& http) {
   Session& session = service.session;
   const Tokenizer& tokenizer = session.tokenizer();
   CompletionRequest request;
   if (auto error = ParseCompletionRequest(http.body, FactsOf(session), &request)) return *error;
+  http.body = {};  // all that is wanted of it has been read
   GenerationParams& params = request.params;
   const auto policy = RawPolicy(params, service.options.context_policy);
   if (const auto* error = std::get_if<ApiError>(&policy)) return *error;
@@ -56,6 +57,11 @@ PlanOrError PrepareCompletion(Service& service, const HttpRequest& http) {
   plan.stream = params.stream;
   for (PromptInput& prompt : request.prompts) {
     const auto* text = std::get_if<std::string>(&prompt);
+    if (text != nullptr) {
+      const bool whole = options.context.policy.kind == ContextPolicy::Kind::kReject;
+      const auto check = whole ? CheckTextBytes : CheckWholeText;
+      if (auto error = check(session, text->size(), "prompt")) return *error;
+    }
     std::vector<int32_t> tokens =
         text != nullptr ? EncodeRaw(tokenizer, *text) : std::get<std::vector<int32_t>>(std::move(prompt));
     if (tokens.empty()) return EmptyPrompt("prompt");
@@ -70,8 +76,9 @@ PlanOrError PrepareCompletion(Service& service, const HttpRequest& http) {
       plan.requests.push_back(params.request);
       auto& seed = plan.requests.back().sampling.seed;
       if (seed) *seed += static_cast<uint64_t>(i);
-      options.echo.push_back(echo);
     }
+    options.echo.push_back(std::move(echo));
+    prompt = {};
   }
   plan.context = options.context;
   plan.responder = std::make_unique<CompletionResponder>(std::move(options), tokenizer);
@@ -81,6 +88,7 @@ PlanOrError PrepareCompletion(Service& service, const HttpRequest& http) {
 // What /stream and /generate ask, as one user's turn or as it is: one round, of which nothing is dropped.
 PlanOrError PreparePlain(Session& session, const GenerateRequest& request, const HttpRequest& http,
                          const std::string& param) {
+  if (auto error = CheckTextBytes(session, request.prompt.size(), param)) return *error;
   GenerationRequest generation;
   generation.sampling = session.default_sampling();
   generation.max_tokens = request.max_new_tokens;
@@ -131,17 +139,18 @@ PlanOrError PrepareGenerate(Session& session, const HttpRequest& http) {
 }  // namespace
 
 void HandleCompletions(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  StartGeneration(service, std::move(exchange), [&service, request] { return PrepareCompletion(service, request); });
+  StartGeneration(service, request, std::move(exchange),
+                  [&service](HttpRequest&& copy) { return PrepareCompletion(service, std::move(copy)); });
 }
 
 void HandleStream(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  StartGeneration(service, std::move(exchange),
-                  [&service, request] { return PrepareStream(service.session, request); });
+  StartGeneration(service, request, std::move(exchange),
+                  [&service](HttpRequest&& copy) { return PrepareStream(service.session, copy); });
 }
 
 void HandleGenerate(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  StartGeneration(service, std::move(exchange),
-                  [&service, request] { return PrepareGenerate(service.session, request); });
+  StartGeneration(service, request, std::move(exchange),
+                  [&service](HttpRequest&& copy) { return PrepareGenerate(service.session, copy); });
 }
 
 }  // namespace inkstone

@@ -3,13 +3,13 @@
 #include <boost/json.hpp>
 
 #include "server/json_fields.h"
+#include "server/request_limits.h"
+#include "server/unsupported_fields.h"
 
 namespace inkstone {
 namespace {
 
 using boost::json::value;
-
-constexpr size_t kMaxPrompts = 64;
 
 bool ParseTokens(FieldReader& fields, std::string_view name, const boost::json::array& items, int32_t vocab,
                  std::vector<int32_t>* tokens) {
@@ -25,7 +25,8 @@ bool ParseTokens(FieldReader& fields, std::string_view name, const boost::json::
   return true;
 }
 
-void ParsePrompts(FieldReader& fields, int32_t vocab, std::vector<PromptInput>* prompts) {
+void ParsePrompts(FieldReader& fields, const GenerationParams& params, const ModelFacts& facts,
+                  std::vector<PromptInput>* prompts) {
   const value* found = fields.Find("prompt");
   if (found != nullptr && found->is_string()) {
     prompts->emplace_back(std::string(View(found->get_string())));
@@ -37,17 +38,21 @@ void ParsePrompts(FieldReader& fields, int32_t vocab, std::vector<PromptInput>* 
   const auto& items = found->get_array();
   if (items[0].is_number()) {
     std::vector<int32_t> tokens;
-    if (ParseTokens(fields, "prompt", items, vocab, &tokens)) prompts->emplace_back(std::move(tokens));
+    if (ParseTokens(fields, "prompt", items, facts.vocab, &tokens)) prompts->emplace_back(std::move(tokens));
     return;
   }
-  if (items.size() > kMaxPrompts) return fields.Fail("prompt", "at most 64 prompts", found);
+  if (items.size() > kMaxPrompts) {
+    return fields.Fail("prompt", "at most " + std::to_string(kMaxPrompts) + " prompts", found);
+  }
+  CheckChoices(fields, items.size(), params, facts);
+  if (!fields.ok()) return;
   for (size_t i = 0; i < items.size(); ++i) {
     const std::string name = "prompt[" + std::to_string(i) + "]";
     if (items[i].is_string()) {
       prompts->emplace_back(std::string(View(items[i].get_string())));
     } else if (items[i].is_array() && !items[i].get_array().empty()) {
       std::vector<int32_t> tokens;
-      if (!ParseTokens(fields, name, items[i].get_array(), vocab, &tokens)) return;
+      if (!ParseTokens(fields, name, items[i].get_array(), facts.vocab, &tokens)) return;
       prompts->emplace_back(std::move(tokens));
     } else {
       return fields.Fail(name, "a string or a list of tokens", &items[i]);
@@ -73,17 +78,21 @@ void ParseLogprobs(FieldReader& fields, const CompletionRequest& completion, Gen
   request->top_logprobs = static_cast<int>(top);
 }
 
+// A prompt may be a list of tokens, as many as the context holds.
+size_t MostValues(const ModelFacts& facts) { return kMaxJsonValues + static_cast<size_t>(facts.context); }
+
 }  // namespace
 
 std::optional<ApiError> ParseCompletionRequest(std::string_view body, const ModelFacts& facts,
                                                CompletionRequest* request) {
   constexpr int64_t kDefaultMaxTokens = 16;  // OpenAI's
   boost::json::object object;
-  if (auto error = ParseBody(body, &object)) return error;
+  if (auto error = ParseBody(body, &object, MostValues(facts))) return error;
   FieldReader fields(object);
+  RefuseUnsupported(fields, FieldScope::kCompletion);
   ParseGenerationParams(fields, facts, kDefaultMaxTokens, &request->params);
   fields.Bool("echo", &request->echo);
-  ParsePrompts(fields, facts.vocab, &request->prompts);
+  if (fields.ok()) ParsePrompts(fields, request->params, facts, &request->prompts);
   ParseLogprobs(fields, *request, &request->params.request);
   return fields.error();
 }
@@ -101,6 +110,10 @@ std::optional<ApiError> ParseTokenizeRequest(std::string_view body, TokenizeRequ
   boost::json::object object;
   if (auto error = ParseBody(body, &object)) return error;
   FieldReader fields(object);
+  const value* content = fields.Find("content");
+  if (content != nullptr && content->is_string() && content->get_string().size() > kMaxTokenizeBytes) {
+    fields.Fail("content", "at most " + std::to_string(kMaxTokenizeBytes) + " bytes", content);
+  }
   fields.RequiredString("content", &request->content);
   fields.Bool("add_special", &request->add_special);
   fields.Bool("parse_special", &request->parse_special);

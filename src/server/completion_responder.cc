@@ -14,9 +14,9 @@ int64_t CodePoints(std::string_view bytes) {
 }  // namespace
 
 CompletionResponder::CompletionResponder(CompletionResponderOptions options, const Tokenizer& tokenizer)
-    : options_(std::move(options)), tokenizer_(tokenizer), choices_(options_.echo.size()) {
-  for (size_t i = 0; i < choices_.size(); ++i) choices_[i].text = options_.echo[i];
-}
+    : options_(std::move(options)),
+      tokenizer_(tokenizer),
+      choices_(options_.echo.size() * static_cast<size_t>(options_.choices_per_prompt)) {}
 
 void CompletionResponder::WriteLogprobs(JsonWriter& json, const std::vector<GeneratedToken>& tokens,
                                         int64_t* offset) const {
@@ -68,7 +68,7 @@ std::string CompletionResponder::Chunk(size_t index, const std::string& text, co
 std::string CompletionResponder::Head() {
   std::string out;
   for (size_t i = 0; i < choices_.size(); ++i) {
-    if (!options_.echo[i].empty()) out += Chunk(i, options_.echo[i], {}, "");
+    if (!EchoOf(i).empty()) out += Chunk(i, EchoOf(i), {}, "");
   }
   return out;
 }
@@ -113,7 +113,7 @@ std::string CompletionResponder::Body() {
   JsonWriter json = BeginAnswer(options_.head, options_.head.object);
   json.Key("choices").BeginArray();
   for (size_t i = 0; i < choices_.size(); ++i) {
-    json.BeginObject().Field("index", i).Field("text", choices_[i].text).Key("logprobs");
+    json.BeginObject().Field("index", i).Field("text", EchoOf(i) + choices_[i].text).Key("logprobs");
     int64_t offset = 0;
     if (options_.logprobs) {
       WriteLogprobs(json, choices_[i].tokens, &offset);

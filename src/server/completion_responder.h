@@ -13,7 +13,7 @@ namespace inkstone {
 
 struct CompletionResponderOptions {
   AnswerHead head;
-  std::vector<std::string> echo;  // of each choice: text that comes before its answer
+  std::vector<std::string> echo;  // of each prompt: text that comes before its answers
   int choices_per_prompt = 1;
   bool include_usage = false;
   bool return_progress = false;
@@ -24,7 +24,7 @@ struct CompletionResponderOptions {
 
 class CompletionResponder final : public Responder {
  public:
-  // `options.echo` has one entry for each choice. The tokenizer is borrowed.
+  // `options.echo` has one entry for each prompt. The tokenizer is borrowed.
   CompletionResponder(CompletionResponderOptions options, const Tokenizer& tokenizer);
 
   std::string Head() override;
@@ -44,6 +44,9 @@ class CompletionResponder final : public Responder {
                     const std::string& finish);
   void WriteLogprobs(JsonWriter& json, const std::vector<GeneratedToken>& tokens, int64_t* offset) const;
   AnswerUsage Usage() const;
+  const std::string& EchoOf(size_t choice) const {
+    return options_.echo[choice / static_cast<size_t>(options_.choices_per_prompt)];
+  }
 
   CompletionResponderOptions options_;
   const Tokenizer& tokenizer_;

@@ -1,11 +1,14 @@
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <random>
 #include <type_traits>
 
+#include "core/heap.h"
 #include "server/json_writer.h"
+#include "server/request_limits.h"
 #include "server/service.h"
 
 namespace inkstone {
@@ -33,6 +36,7 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
       if (!id.ok()) return Fail(EngineError(service_, id.status()));
       ids_.push_back(*id);
     }
+    plan_.requests.clear();
     if (plan_.context.dropped.any()) ReportDrop();
     if (plan_.stream) {
       streaming_ = true;
@@ -159,28 +163,46 @@ class GenerationCall : public std::enable_shared_from_this<GenerationCall> {
   std::shared_ptr<GenerationCall> self_;  // until the answer is complete or cancelled
 };
 
+// Of text. Composing characters (NFC) makes three bytes of nine at most.
+size_t MostTokenBytes(Session& session) {
+  constexpr size_t kComposed = 3;
+  return kComposed * std::max<size_t>(session.tokenizer().longest_token(), 1);
+}
+
 // Runs `work` on a worker and gives its result to `then` on the event loop. Nothing on the worker outlives the
-// hand-over: an exchange belongs to the loop, its end too.
+// hand-over: an exchange belongs to the loop, its end too. Large requests are copied and worked on one at a time.
 template <typename Work, typename Then>
-void WorkThen(Loop& loop, std::shared_ptr<Exchange> exchange, Work work, Then then) {
-  loop.Offload([&loop, exchange = std::move(exchange), work = std::move(work), then = std::move(then)]() mutable {
-    auto result = std::make_shared<std::invoke_result_t<Work>>(work());
-    loop.Post([exchange = std::move(exchange), result = std::move(result), then = std::move(then)]() mutable {
-      exchange->ReleaseBody();
-      then(std::move(exchange), std::move(*result));
+void WorkThen(Service& service, const HttpRequest& request, std::shared_ptr<Exchange> exchange, Work work, Then then) {
+  const bool heavy = request.body.size() >= kHeavyBody;
+  const auto begin = [&service, &request, heavy, exchange = std::move(exchange), work, then] {
+    if (exchange->closed()) {  // and the request gone with it
+      if (heavy) service.heavy.Leave();
+      return;
+    }
+    service.loop->Offload([&service, heavy, exchange, work, then, copy = request]() mutable {
+      auto result = std::make_shared<std::invoke_result_t<Work, HttpRequest&&>>(work(std::move(copy)));
+      if (heavy) ReturnFreeMemory();
+      service.loop->Post([&service, heavy, exchange = std::move(exchange), result = std::move(result), then] {
+        if (heavy) service.heavy.Leave();
+        exchange->ReleaseBody();
+        then(exchange, std::move(*result));
+      });
     });
-  });
+  };
+  if (!heavy) return begin();
+  service.heavy.Enter(begin);
 }
 
 }  // namespace
 
-void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::function<PlanOrError()> prepare) {
+void StartGeneration(Service& service, const HttpRequest& request, std::shared_ptr<Exchange> exchange,
+                     std::function<PlanOrError(HttpRequest&&)> prepare) {
   if (service.draining) {
     return exchange->Reply(ErrorResponse(EngineError(service, Unavailable("the server is shutting down"))));
   }
-  const auto guarded = [prepare = std::move(prepare)]() -> PlanOrError {
+  const auto guarded = [prepare = std::move(prepare)](HttpRequest&& copy) -> PlanOrError {
     try {
-      return prepare();
+      return prepare(std::move(copy));
     } catch (const std::exception& error) {
       return InternalError(std::string("reading the request failed: ") + error.what());
     }
@@ -191,13 +213,14 @@ void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::
     auto& plan = std::get<GenerationPlan>(outcome);
     std::make_shared<GenerationCall>(service, std::move(answer), std::move(plan), begin)->Start();
   };
-  WorkThen(*service.loop, std::move(exchange), guarded, start);
+  WorkThen(service, request, std::move(exchange), guarded, start);
 }
 
-void ReplyFromWorker(Service& service, std::shared_ptr<Exchange> exchange, std::function<HttpResponse()> make) {
-  const auto guarded = [make = std::move(make)] {
+void ReplyFromWorker(Service& service, const HttpRequest& request, std::shared_ptr<Exchange> exchange,
+                     std::function<HttpResponse(HttpRequest&&)> make) {
+  const auto guarded = [make = std::move(make)](HttpRequest&& copy) {
     try {
-      return make();
+      return make(std::move(copy));
     } catch (const std::exception& error) {
       return ErrorResponse(InternalError(error.what()));
     }
@@ -205,7 +228,7 @@ void ReplyFromWorker(Service& service, std::shared_ptr<Exchange> exchange, std::
   const auto reply = [](const std::shared_ptr<Exchange>& answer, HttpResponse response) {
     answer->Reply(std::move(response));
   };
-  WorkThen(*service.loop, std::move(exchange), guarded, reply);
+  WorkThen(service, request, std::move(exchange), guarded, reply);
 }
 
 std::string SseData(std::string_view data) {
@@ -240,6 +263,23 @@ std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, con
   const auto tokens = static_cast<int64_t>(prompt_tokens);
   if (tokens < context) return std::nullopt;
   return ContextLengthError(tokens, context, dropped.messages, param);
+}
+
+std::optional<ApiError> CheckTextBytes(Session& session, size_t bytes, const std::string& param) {
+  const int64_t context = session.engine().options().context;
+  const auto least = static_cast<int64_t>(bytes / MostTokenBytes(session));
+  if (least < context) return std::nullopt;
+  return ContextLengthError(least, context, 0, param, PromptCount::kAtLeast);
+}
+
+std::optional<ApiError> CheckWholeText(Session& session, size_t bytes, const std::string& param) {
+  const size_t fits = static_cast<size_t>(session.engine().options().context) * MostTokenBytes(session);
+  const size_t most = std::max(kMaxTokenizeBytes, fits);
+  if (bytes <= most) return std::nullopt;
+  return ApiError{.message = "'" + param + "': expected at most " + std::to_string(most) +
+                             " bytes of text in all, of which the newest part is kept, found " + std::to_string(bytes),
+                  .param = param,
+                  .code = "request_limit"};
 }
 
 ApiError EngineError(Service& service, const Status& status) {

@@ -64,6 +64,7 @@ struct Handover : ::testing::Test {
   FakeSession session{[](const GenerationRequest&, const std::string&) { return Script{}; }};
   std::shared_ptr<EagerLoop> loop = std::make_shared<EagerLoop>();
   Service service{.session = session, .options = {}, .loop = loop};
+  HttpRequest request;
   Outcome outcome;
 
   void ExpectOnLoop(int status) const {
@@ -75,7 +76,7 @@ struct Handover : ::testing::Test {
 
 TEST_F(Handover, AnExchangeEndsOnTheLoopWhenAWorkerMakesTheReply) {
   std::thread::id made_on;
-  ReplyFromWorker(service, std::make_shared<RecordingExchange>(outcome), [&] {
+  ReplyFromWorker(service, request, std::make_shared<RecordingExchange>(outcome), [&](HttpRequest&&) {
     made_on = std::this_thread::get_id();
     return HttpResponse{.status = 204};
   });
@@ -85,14 +86,27 @@ TEST_F(Handover, AnExchangeEndsOnTheLoopWhenAWorkerMakesTheReply) {
 }
 
 TEST_F(Handover, AnExchangeEndsOnTheLoopWhenARequestIsRefused) {
-  StartGeneration(service, std::make_shared<RecordingExchange>(outcome),
-                  []() -> PlanOrError { return ApiError{.status = 422}; });
+  StartGeneration(service, request, std::make_shared<RecordingExchange>(outcome),
+                  [](HttpRequest&&) -> PlanOrError { return ApiError{.status = 422}; });
   ExpectOnLoop(422);
 }
 
+TEST(HeavyLane, OneAtATimeInTheirOrder) {
+  HeavyLane lane;
+  std::string begun;
+  for (const char name : {'a', 'b', 'c'}) lane.Enter([&begun, name] { begun.push_back(name); });
+  EXPECT_EQ(begun, "a");
+  lane.Leave();
+  EXPECT_EQ(begun, "ab");
+  lane.Leave();
+  lane.Leave();
+  lane.Enter([&begun] { begun.push_back('d'); });
+  EXPECT_EQ(begun, "abcd");
+}
+
 TEST_F(Handover, WhatAWorkerThrowsBecomesAnError) {
-  StartGeneration(service, std::make_shared<RecordingExchange>(outcome),
-                  []() -> PlanOrError { throw std::runtime_error("no"); });
+  StartGeneration(service, request, std::make_shared<RecordingExchange>(outcome),
+                  [](HttpRequest&&) -> PlanOrError { throw std::runtime_error("no"); });
   ExpectOnLoop(500);
 }
 

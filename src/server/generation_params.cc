@@ -6,12 +6,12 @@
 #include <cmath>
 #include <limits>
 
+#include "server/request_limits.h"
+
 namespace inkstone {
 namespace {
 
 constexpr int64_t kMaxInt = std::numeric_limits<int32_t>::max();
-constexpr size_t kMaxStops = 16;
-constexpr int64_t kMaxChoices = 8;
 
 void ParseSeed(FieldReader& fields, SamplingParams* sampling) {
   const auto* value = fields.Find("seed");
@@ -33,7 +33,7 @@ void ParseLogitBias(FieldReader& fields, int32_t vocab, SamplingParams* sampling
   const auto* value = fields.Find("logit_bias");
   if (value == nullptr) return;
   if (!value->is_object()) return fields.Fail("logit_bias", "an object of token ids and numbers", value);
-  sampling->logit_bias.clear();
+  std::vector<std::pair<int32_t, float>> biases;
   for (const auto& item : value->get_object()) {
     const std::string_view key(item.key().data(), item.key().size());
     int32_t token = -1;
@@ -46,22 +46,28 @@ void ParseLogitBias(FieldReader& fields, int32_t vocab, SamplingParams* sampling
     if (!bias || !(*bias >= -100 && *bias <= 100)) {
       return fields.Fail("logit_bias." + std::string(key), "a number from -100 to 100", &item.value());
     }
-    sampling->logit_bias.emplace_back(token, static_cast<float>(*bias));
+    biases.emplace_back(token, static_cast<float>(*bias));
   }
+  sampling->logit_bias = std::move(biases);
 }
 
-void ParseStop(FieldReader& fields, std::vector<std::string>* stop) {
+void ParseStop(FieldReader& fields, StopSet* stop) {
   const auto* value = fields.Find("stop");
-  if (value == nullptr) return;
+  if (value == nullptr || !fields.ok()) return;
+  std::vector<std::string> stops;
   const auto add = [&](const boost::json::value& item) {
-    if (!item.is_string()) return fields.Fail("stop", "strings", &item);
-    if (!item.get_string().empty()) stop->emplace_back(View(item.get_string()));
+    const std::string expected = "strings of at most " + std::to_string(kMaxStopBytes) + " bytes";
+    if (!item.is_string() || item.get_string().size() > kMaxStopBytes) return fields.Fail("stop", expected, &item);
+    if (!item.get_string().empty()) stops.emplace_back(View(item.get_string()));
   };
-  if (value->is_string()) return add(*value);
-  if (!value->is_array() || value->get_array().size() > kMaxStops) {
-    return fields.Fail("stop", "a string or a list of at most 16 strings", value);
+  if (value->is_string()) {
+    add(*value);
+  } else if (value->is_array() && value->get_array().size() <= kMaxStops) {
+    for (const auto& item : value->get_array()) add(item);
+  } else {
+    return fields.Fail("stop", "a string or a list of at most " + std::to_string(kMaxStops) + " strings", value);
   }
-  for (const auto& item : value->get_array()) add(item);
+  *stop = std::move(stops);
 }
 
 void ParseSampling(FieldReader& fields, int32_t vocab, SamplingParams* sampling) {
@@ -133,27 +139,28 @@ void ParseScheduling(FieldReader& fields, GenerationRequest* request) {
   request->client = "user:" + user;
 }
 
-// Features whose silent neglect would give a wrong answer.
-void RefuseUnsupported(FieldReader& fields) {
-  if (const auto* format = fields.Find("response_format")) {
-    const auto* object = format->if_object();
-    const auto* type = object == nullptr ? nullptr : object->if_contains("type");
-    if (type == nullptr || !type->is_string()) {
-      return fields.Fail("response_format", "an object with a string \"type\"", format);
-    }
-    if (type->get_string() != "text") {
-      return fields.FailWith("response_format",
-                             "'response_format': this server supports type \"text\" only, found " + Describe(*type) +
-                                 "; ask for JSON in the prompt instead",
-                             "unsupported");
-    }
+// Tokens that end the answer, and how many must come before anything but max_tokens does.
+void ParseEnds(FieldReader& fields, int32_t vocab, GenerationRequest* request) {
+  fields.Bool("ignore_eos", &request->ignore_eos);
+  fields.Integer("min_tokens", 0, kMaxInt, &request->min_tokens);
+  if (fields.ok() && request->max_tokens >= 0 && request->min_tokens > request->max_tokens) {
+    return fields.Fail("min_tokens", "at most max_tokens, " + std::to_string(request->max_tokens),
+                       fields.Find("min_tokens"));
   }
-  for (const std::string_view name : {"functions", "grammar", "json_schema", "suffix"}) {
-    const auto* value = fields.Find(name);
-    if (value == nullptr || (value->is_string() && value->get_string().empty())) continue;
-    return fields.FailWith(name, "'" + std::string(name) + "' is not supported by this server; leave it out",
-                           "unsupported");
+  const auto* value = fields.Find("stop_token_ids");
+  if (value == nullptr || !fields.ok()) return;
+  if (!value->is_array() || value->get_array().size() > kMaxStopTokens) {
+    return fields.Fail("stop_token_ids", "a list of at most " + std::to_string(kMaxStopTokens) + " token ids", value);
   }
+  std::vector<int32_t> tokens;
+  for (const auto& item : value->get_array()) {
+    const auto token = AsInteger(item);
+    if (!token || *token < 0 || *token >= vocab) {
+      return fields.Fail("stop_token_ids", "token ids from 0 to " + std::to_string(vocab - 1), &item);
+    }
+    tokens.push_back(static_cast<int32_t>(*token));
+  }
+  request->stop_tokens = std::move(tokens);
 }
 
 }  // namespace
@@ -168,7 +175,9 @@ void ParseGenerationParams(FieldReader& fields, const ModelFacts& facts, int64_t
   ParseStreaming(fields, params);
   ParseContextPolicy(fields, &params->context_policy);
   ParseScheduling(fields, &params->request);
-  fields.Bool("ignore_eos", &params->request.ignore_eos);
+  ParseEnds(fields, facts.vocab, &params->request);
+  bool skip_special = true;
+  if (fields.Bool("skip_special_tokens", &skip_special)) params->request.keep_special = !skip_special;
   int64_t n = 1;
   fields.Integer("n", 1, kMaxChoices, &n);
   params->n = static_cast<int>(n);
@@ -177,7 +186,15 @@ void ParseGenerationParams(FieldReader& fields, const ModelFacts& facts, int64_t
     fields.FailWith("best_of", "'best_of': choosing among more answers than 'n' is not supported; leave it out",
                     "unsupported");
   }
-  RefuseUnsupported(fields);
+  CheckChoices(fields, 1, *params, facts);
+}
+
+void CheckChoices(FieldReader& fields, size_t prompts, const GenerationParams& params, const ModelFacts& facts) {
+  const int64_t answers = static_cast<int64_t>(prompts) * params.n;
+  if (!fields.ok() || answers <= facts.max_requests) return;
+  fields.FailWith("n", "'n': " + std::to_string(prompts) + " prompts with " + std::to_string(params.n) +
+                           " answers each are " + std::to_string(answers) + " at once; this server has room for " +
+                           std::to_string(facts.max_requests) + ", running and waiting. Ask for fewer at a time");
 }
 
 }  // namespace inkstone

@@ -19,6 +19,8 @@ struct ModelFacts {
   int32_t vocab = 0;
   SamplingParams default_sampling;
   bool has_chat_template = false;
+  int64_t context = 0;
+  int64_t max_requests = INT32_MAX;  // that may run and wait at once
 };
 
 struct GenerationParams {
@@ -34,5 +36,7 @@ struct GenerationParams {
 // Reads the common fields. `default_max_tokens` applies when the request has no limit.
 void ParseGenerationParams(FieldReader& fields, const ModelFacts& facts, int64_t default_max_tokens,
                            GenerationParams* params);
+// Fails when so many prompts times `n` have no room in the queue even where it is empty.
+void CheckChoices(FieldReader& fields, size_t prompts, const GenerationParams& params, const ModelFacts& facts);
 
 }  // namespace inkstone

@@ -6,6 +6,8 @@
 #include "server/endpoints.h"
 #include "server/json_writer.h"
 #include "server/memory_json.h"
+#include "server/request_limits.h"
+#include "server/unsupported_fields.h"
 
 namespace inkstone {
 namespace {
@@ -37,9 +39,17 @@ MemoryAccount MemoryOf(Service& service) {
   return account;
 }
 
-HttpResponse TokenizeResponse(const Tokenizer& tokenizer, const std::string& body) {
+ApiError AnswerTooLong(const std::string& param) {
+  return {.message = "'" + param + "': the answer would be longer than " + std::to_string(kMaxAnswerBytes) +
+                     " bytes; ask for less at a time",
+          .param = param,
+          .code = "request_limit"};
+}
+
+HttpResponse TokenizeResponse(const Tokenizer& tokenizer, HttpRequest&& http) {
   TokenizeRequest request;
-  if (auto error = ParseTokenizeRequest(body, &request)) return ErrorResponse(*error);
+  if (auto error = ParseTokenizeRequest(http.body, &request)) return ErrorResponse(*error);
+  http.body = {};
   const auto mode = request.parse_special ? SpecialText::kRecognize : SpecialText::kPlain;
   auto tokens = tokenizer.Encode(request.content, mode);
   if (request.add_special && tokenizer.add_bos() && tokenizer.bos_token() >= 0) {
@@ -48,6 +58,7 @@ HttpResponse TokenizeResponse(const Tokenizer& tokenizer, const std::string& bod
   JsonWriter json;
   json.BeginObject().Key("tokens").BeginArray();
   for (const int32_t token : tokens) {
+    if (json.size() > kMaxAnswerBytes) return ErrorResponse(AnswerTooLong("content"));
     if (request.with_pieces) {
       json.BeginObject().Field("id", token).Field("piece", tokenizer.TokenBytes(token)).EndObject();
     } else {
@@ -60,13 +71,18 @@ HttpResponse TokenizeResponse(const Tokenizer& tokenizer, const std::string& bod
 HttpResponse DetokenizeResponse(const Tokenizer& tokenizer, const std::string& body) {
   std::vector<int32_t> tokens;
   if (auto error = ParseDetokenizeRequest(body, tokenizer.vocab_size(), &tokens)) return ErrorResponse(*error);
+  size_t bytes = 0;
+  for (const int32_t token : tokens) bytes += tokenizer.TokenBytes(token).size();
+  if (bytes > kMaxAnswerBytes) return ErrorResponse(AnswerTooLong("tokens"));
   return {.body = JsonWriter().BeginObject().Field("content", tokenizer.Decode(tokens, false)).EndObject().Take()};
 }
 
-HttpResponse TemplateResponse(Session& session, const std::string& body) {
+HttpResponse TemplateResponse(Session& session, HttpRequest&& http) {
   boost::json::object object;
-  if (auto error = ParseBody(body, &object)) return ErrorResponse(*error);
+  if (auto error = ParseBody(http.body, &object)) return ErrorResponse(*error);
+  http.body = {};
   FieldReader fields(object);
+  RefuseUnsupported(fields, FieldScope::kChat);
   ChatRequest request;
   if (auto error = ParseChatPrompt(fields, &request)) return ErrorResponse(*error);
   FillTemplateTokens(session.tokenizer(), &request.prompt);
@@ -80,7 +96,9 @@ HttpResponse TemplateResponse(Session& session, const std::string& body) {
 ModelFacts FactsOf(Session& session) {
   return {.vocab = session.tokenizer().vocab_size(),
           .default_sampling = session.default_sampling(),
-          .has_chat_template = session.info().has_chat_template};
+          .has_chat_template = session.info().has_chat_template,
+          .context = session.engine().options().context,
+          .max_requests = int64_t{session.engine().options().max_queue} + session.engine().options().max_sequences};
 }
 
 void FillTemplateTokens(const Tokenizer& tokenizer, ChatPrompt* prompt) {
@@ -147,18 +165,20 @@ void HandleProps(Service& service, const HttpRequest&, ExchangePtr exchange) {
 }
 
 void HandleTokenize(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  ReplyFromWorker(service, std::move(exchange),
-                  [&service, body = request.body] { return TokenizeResponse(service.session.tokenizer(), body); });
+  ReplyFromWorker(service, request, std::move(exchange), [&service](HttpRequest&& copy) {
+    return TokenizeResponse(service.session.tokenizer(), std::move(copy));
+  });
 }
 
 void HandleDetokenize(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  ReplyFromWorker(service, std::move(exchange),
-                  [&service, body = request.body] { return DetokenizeResponse(service.session.tokenizer(), body); });
+  ReplyFromWorker(service, request, std::move(exchange), [&service](HttpRequest&& copy) {
+    return DetokenizeResponse(service.session.tokenizer(), copy.body);
+  });
 }
 
 void HandleApplyTemplate(Service& service, const HttpRequest& request, ExchangePtr exchange) {
-  ReplyFromWorker(service, std::move(exchange),
-                  [&service, body = request.body] { return TemplateResponse(service.session, body); });
+  ReplyFromWorker(service, request, std::move(exchange),
+                  [&service](HttpRequest&& copy) { return TemplateResponse(service.session, std::move(copy)); });
 }
 
 }  // namespace inkstone

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "server/json_text.h"
 #include "server/json_writer.h"
 
 namespace inkstone {
@@ -15,7 +16,7 @@ std::string NumberText(double value) { return JsonWriter().Value(value).Take(); 
 
 boost::json::value ParseText(std::string_view text, boost::json::error_code& error) {
   boost::json::parse_options options;
-  options.max_depth = 64;
+  options.max_depth = kMaxJsonDepth;
   return boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, options);
 }
 
@@ -130,7 +131,20 @@ bool FieldReader::RequiredString(std::string_view name, std::string* out) {
   return String(name, out);
 }
 
-std::optional<ApiError> ParseBody(std::string_view body, boost::json::object* out) {
+std::optional<ApiError> ParseBody(std::string_view body, boost::json::object* out, size_t max_values) {
+  JsonScan scan = ScanJson(body, max_values);
+  std::string repaired;
+  if (scan.surrogates) {
+    repaired = RepairSurrogates(body);
+    body = repaired;
+    scan = ScanJson(body, max_values);
+  }
+  if (scan.too_many) {
+    return ApiError{.message = "The request body: expected " + scan.error + ", found more", .code = "request_limit"};
+  }
+  if (!scan.ok()) {
+    return ApiError{.message = "The request body is not valid JSON: " + scan.error, .code = "invalid_json"};
+  }
   boost::json::error_code error;
   boost::json::value value = ParseText(body, error);
   if (error) {
@@ -145,10 +159,21 @@ std::optional<ApiError> ParseBody(std::string_view body, boost::json::object* ou
 }
 
 std::optional<boost::json::value> ParseJson(std::string_view text) {
+  if (!ScanJson(text, kMaxJsonValues).ok()) return std::nullopt;
   boost::json::error_code error;
   boost::json::value value = ParseText(text, error);
   if (error) return std::nullopt;
   return value;
+}
+
+size_t CountValues(const boost::json::value& value) {
+  size_t count = 1;
+  if (const auto* array = value.if_array()) {
+    for (const auto& item : *array) count += CountValues(item);
+  } else if (const auto* object = value.if_object()) {
+    for (const auto& item : *object) count += CountValues(item.value());
+  }
+  return count;
 }
 
 }  // namespace inkstone

@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "server/api_error.h"
+#include "server/request_limits.h"
 
 namespace inkstone {
 
@@ -52,9 +53,12 @@ std::optional<int64_t> AsInteger(const boost::json::value& value);
 std::optional<double> AsNumber(const boost::json::value& value);
 inline std::string_view View(const boost::json::string& s) { return {s.data(), s.size()}; }
 
-// Parses a request body: an object, at most 64 levels deep.
-std::optional<ApiError> ParseBody(std::string_view body, boost::json::object* out);
-// Parses any JSON text; nullopt when it's malformed.
+// Parses a request body: an object, at most 64 levels deep, of at most `max_values` values, which are counted before
+// anything is kept. Errors of syntax say line and column; half of a surrogate pair becomes U+FFFD.
+std::optional<ApiError> ParseBody(std::string_view body, boost::json::object* out, size_t max_values = kMaxJsonValues);
+// Parses any JSON text; nullopt when it's malformed or has more than kMaxJsonValues values.
 std::optional<boost::json::value> ParseJson(std::string_view text);
+// The value itself and all below it.
+size_t CountValues(const boost::json::value& value);
 
 }  // namespace inkstone

@@ -37,6 +37,7 @@ class JsonWriter {
   JsonWriter& Field(std::string_view key, const T& value) {
     return Key(key).Value(value);
   }
+  size_t size() const { return out_.size(); }  // bytes so far
   std::string Take() { return std::move(out_); }
 
  private:

@@ -45,9 +45,11 @@ TEST(ChatRequest, ReadsSampling) {
   EXPECT_EQ(s.repetition_penalty, 1.1f);
   EXPECT_EQ(s.presence_penalty, 1);
   EXPECT_EQ(s.frequency_penalty, -1);
-  EXPECT_EQ(s.logit_bias, (std::vector<std::pair<int32_t, float>>{{5, -100.0f}}));
+  ASSERT_EQ(s.logit_bias.size(), 1u);
+  EXPECT_EQ(s.logit_bias[0], (std::pair<int32_t, float>{5, -100.0f}));
   EXPECT_EQ(s.seed, static_cast<uint64_t>(-2));
-  EXPECT_EQ(request.params.request.stop, (std::vector<std::string>{"a", "b"}));
+  ASSERT_EQ(request.params.request.stop.size(), 2u);
+  EXPECT_EQ(request.params.request.stop[0] + request.params.request.stop[1], "ab");
   EXPECT_EQ(request.params.n, 3);
   EXPECT_EQ(request.params.request.max_tokens, 9);
   EXPECT_EQ(request.params.request.top_logprobs, 2);
@@ -150,6 +152,144 @@ TEST(ChatRequest, ReadsMessages) {
   EXPECT_EQ(request.prompt.enable_thinking, false);
   EXPECT_TRUE(request.prompt.extra.contains("x"));
   EXPECT_FALSE(request.prompt.extra.contains("enable_thinking"));
+}
+
+TEST(ChatRequest, RefusesFieldsThatWouldDoNothing) {
+  for (const std::string field : {R"("guided_json":{"type":"object"})",
+                                  R"("structured_outputs":{"json":{"type":"object"}})",
+                                  R"("guided_choice":["red","blue"])",
+                                  R"("chat_template":"X")",
+                                  R"("use_beam_search":true)",
+                                  R"("length_penalty":1.2)",
+                                  R"("mirostat":2)",
+                                  R"("dry_multiplier":0.8)",
+                                  R"("xtc_probability":0.5)",
+                                  R"("top_n_sigma":1)",
+                                  R"("bad_words":["a"])",
+                                  R"("allowed_token_ids":[1])",
+                                  R"("prompt_logprobs":1)",
+                                  R"("include_stop_str_in_output":true)",
+                                  R"("truncate_prompt_tokens":5)",
+                                  R"("echo":true)",
+                                  R"("documents":[{"text":"a"}])",
+                                  R"("modalities":["text","audio"])",
+                                  R"("verbosity":"low")",
+                                  R"("reasoning_effort":"high")",
+                                  R"("n_probs":3)",
+                                  R"("samplers":["top_k"])",
+                                  R"("lora":[{"id":0}])"}) {
+    const ApiError error = FieldError(field);
+    EXPECT_EQ(error.status, 400) << field;
+    EXPECT_EQ(error.code, "unsupported") << field;
+    EXPECT_EQ(error.param, field.substr(1, field.find('"', 1) - 1)) << error.message;
+  }
+}
+
+TEST(ChatRequest, TakesTheirNeutralValuesAndWhatNobodyDefines) {
+  Chat(R"(,"guided_json":null,"grammar":"","use_beam_search":false,"length_penalty":1.0,"mirostat":0,"bad_words":[],
+       "dry_multiplier":0.0,"top_n_sigma":-1.0,"modalities":["text"],"reasoning_effort":"medium","n_probs":0,
+       "store":true,"metadata":{"a":"b"},"service_tier":"auto","cache_prompt":true,"id_slot":3,"new_field":[{}])");
+  EXPECT_EQ(Chat(R"(,"reasoning_effort":"none")").prompt.enable_thinking, false);
+}
+
+TEST(ChatRequest, ReadsWhatEndsAnAnswer) {
+  const ChatRequest request =
+      Chat(R"(,"stop_token_ids":[28,29],"min_tokens":11,"max_tokens":12,"skip_special_tokens":false)");
+  ASSERT_EQ(request.params.request.stop_tokens.size(), 2u);
+  EXPECT_EQ(request.params.request.stop_tokens[0], 28);
+  EXPECT_EQ(request.params.request.min_tokens, 11);
+  EXPECT_TRUE(request.params.request.keep_special);
+  EXPECT_FALSE(Chat(R"(,"parallel_tool_calls":false)").parallel_tool_calls);
+  EXPECT_EQ(FieldError(R"("min_tokens":13,"max_tokens":12)").param, "min_tokens");
+  EXPECT_EQ(FieldError(R"("stop_token_ids":[1000])").param, "stop_token_ids");
+  EXPECT_EQ(FieldError(R"("parallel_tool_calls":"no")").param, "parallel_tool_calls");
+}
+
+std::string TwoTurns(const std::string& last, const std::string& fields) {
+  return R"({"messages":[{"role":"user","content":"Name three."},)" + last + "]," + fields + "}";
+}
+
+TEST(ChatRequest, GoesOnWithTheFinalMessage) {
+  const std::string answer = R"({"role":"assistant","content":"1."})";
+  for (const std::string fields :
+       {R"("continue_final_message":true,"add_generation_prompt":false)", R"("continue_final_message":true)"}) {
+    ChatRequest request;
+    EXPECT_FALSE(ParseChatRequest(TwoTurns(answer, fields), kFacts, &request));
+    EXPECT_TRUE(request.prompt.continue_final_message);
+    EXPECT_FALSE(request.prompt.add_generation_prompt);
+  }
+  const std::string both = R"("continue_final_message":true,"add_generation_prompt":true)";
+  EXPECT_EQ(ChatError(TwoTurns(answer, both)).param, "continue_final_message");
+  const std::string go_on = R"("continue_final_message":true)";
+  EXPECT_EQ(ChatError(TwoTurns(R"({"role":"user","content":"a"})", go_on)).param, "continue_final_message");
+  EXPECT_EQ(ChatError(TwoTurns(R"({"role":"assistant","content":""})", go_on)).param, "continue_final_message");
+}
+
+std::string ContentOf(const std::string& json) {
+  ChatRequest request;
+  const auto error = ParseChatRequest(R"({"messages":[{"role":"user","content":)" + json + "}]}", kFacts, &request);
+  EXPECT_FALSE(error) << error->message;
+  return error ? "" : request.prompt.messages[0].content;
+}
+
+TEST(ChatRequest, HalfACharacterIsReplaced) {
+  EXPECT_EQ(ContentOf(R"("cut \ud83d here")"), "cut � here");
+  EXPECT_EQ(ContentOf(R"("\ude00 and \ud83d\ude00 and \ud83d\ud83d\ude00\ud83d")"), "� and 😀 and �😀�");
+  EXPECT_EQ(ContentOf(R"("\ud83d \\ud83d")"), "� \\ud83d");
+}
+
+TEST(ChatRequest, TextPartsAreLines) {
+  EXPECT_EQ(ContentOf(R"([{"type":"text","text":"Fix the bug."},{"type":"text","text":"File: a.py"}])"),
+            "Fix the bug.\nFile: a.py");
+  EXPECT_EQ(ContentOf(R"([{"type":"text","text":"one"}])"), "one");
+}
+
+TEST(ChatRequest, ErrorsOfSyntaxSayWhere) {
+  const auto says = [](const std::string& body) { return ChatError(body).message; };
+  EXPECT_TRUE(says("{\n  \"é\": oops}").ends_with("at line 2, column 8")) << says("{\n  \"é\": oops}");
+  EXPECT_TRUE(says("{\"a\":1").ends_with("at line 1, column 7")) << says("{\"a\":1");
+  EXPECT_TRUE(says("{} x").ends_with("at line 1, column 4")) << says("{} x");
+  EXPECT_TRUE(says("{\"a\":\"\xff\"}").ends_with("at line 1, column 7")) << says("{\"a\":\"\xff\"}");
+  EXPECT_EQ(ChatError(std::string(100, '[')).code, "invalid_json");
+}
+
+std::string Repeated(const std::string& item, size_t count) {
+  std::string out = item;
+  for (size_t i = 1; i < count; ++i) out += "," + item;
+  return out;
+}
+
+TEST(Limits, ValuesAreCountedBeforeTheyAreKept) {
+  const ApiError error = FieldError("\"x\":[" + Repeated("{}", 262'144) + "]");
+  EXPECT_EQ(error.code, "request_limit");
+  EXPECT_NE(error.message.find("262144"), std::string::npos);
+  Chat(",\"x\":[" + Repeated("{}", 262'000) + "]");
+  const std::string values = Repeated("{}", 32'768);
+  EXPECT_EQ(FieldError("\"tools\":[{\"function\":{\"name\":\"f\",\"x\":[" + values + "]}}]").param, "tools");
+  EXPECT_EQ(FieldError("\"chat_template_kwargs\":{\"x\":[" + values + "]}").param, "chat_template_kwargs");
+  const std::string call = R"({"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"a\":[)";
+  EXPECT_EQ(ChatError(TwoTurns(call + values + "]}\"}}]}", "\"n\":1")).code, "request_limit");
+}
+
+TEST(Limits, ListsAndStringsAreNamedWithTheirLimit) {
+  EXPECT_EQ(ChatError("{\"messages\":[" + Repeated(R"({"role":"user","content":"a"})", 8'193) + "]}").param,
+            "messages");
+  EXPECT_EQ(FieldError("\"tools\":[" + Repeated(R"({"function":{"name":"f"}})", 1'025) + "]").param, "tools");
+  EXPECT_NE(FieldError("\"stop\":\"" + std::string(4'097, 'x') + "\"").message.find("4096"), std::string::npos);
+  EXPECT_EQ(FieldError("\"stop_token_ids\":[" + Repeated("1", 257) + "]").param, "stop_token_ids");
+}
+
+TEST(Limits, WhatNeverFitsTheQueueIsNoMatterOfWaiting) {
+  ModelFacts facts = kFacts;
+  facts.max_requests = 6;
+  CompletionRequest request;
+  EXPECT_FALSE(ParseCompletionRequest(R"({"prompt":["a","b","c"],"n":2})", facts, &request));
+  const auto error = ParseCompletionRequest(R"({"prompt":["a","b","c","d"],"n":2})", facts, &request);
+  ASSERT_TRUE(error);
+  EXPECT_EQ(error->status, 400);
+  EXPECT_NE(error->message.find("room for 6"), std::string::npos) << error->message;
+  ChatRequest chat;
+  EXPECT_TRUE(ParseChatRequest(R"({"messages":[{"role":"user","content":"a"}],"n":7})", facts, &chat));
 }
 
 TEST(ChatRequest, ToolChoiceNoneHidesTheTools) {

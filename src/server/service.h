@@ -13,6 +13,7 @@
 #include "server/answer_json.h"
 #include "server/api_error.h"
 #include "server/buffer_budget.h"
+#include "server/heavy_lane.h"
 #include "server/http_types.h"
 #include "server/metrics.h"
 #include "server/retry_estimate.h"
@@ -29,6 +30,7 @@ struct Service {
   RetryEstimate retry = {};
   std::atomic<bool> draining{false};
   std::shared_ptr<BufferBudget> buffers = {};
+  HeavyLane heavy = {};  // requests with large bodies
 };
 
 // Turns the engine's events into an answer's bytes. Event-loop thread only.
@@ -51,11 +53,14 @@ struct GenerationPlan {
 };
 using PlanOrError = std::variant<GenerationPlan, ApiError>;
 
-// Runs `prepare` on a worker, then the plan on the engine. The engine's requests are cancelled when the client goes.
-void StartGeneration(Service& service, std::shared_ptr<Exchange> exchange, std::function<PlanOrError()> prepare);
+// Runs `prepare` on a worker with a copy of the request, then the plan on the engine. The engine's requests are
+// cancelled when the client goes. `request` lives at least until the exchange is closed.
+void StartGeneration(Service& service, const HttpRequest& request, std::shared_ptr<Exchange> exchange,
+                     std::function<PlanOrError(HttpRequest&&)> prepare);
 
-// Runs `make` on a worker and replies with what it returns.
-void ReplyFromWorker(Service& service, std::shared_ptr<Exchange> exchange, std::function<HttpResponse()> make);
+// Runs `make` on a worker with a copy of the request and replies with what it returns.
+void ReplyFromWorker(Service& service, const HttpRequest& request, std::shared_ptr<Exchange> exchange,
+                     std::function<HttpResponse(HttpRequest&&)> make);
 
 // One server-sent event with this data; line breaks inside become several data lines.
 std::string SseData(std::string_view data);
@@ -65,6 +70,10 @@ std::string Fingerprint(const Session& session);
 // Refused with ContextLengthError when the prompt leaves no room for an answer.
 std::optional<ApiError> CheckContext(Session& session, size_t prompt_tokens, const ContextDrop& dropped,
                                      const std::string& param);
+// Refused likewise, before it is tokenized, where a text of so many bytes cannot fit the context whatever its tokens.
+std::optional<ApiError> CheckTextBytes(Session& session, size_t bytes, const std::string& param);
+// Refused where a text of which a policy may drop a part is far longer than what can be kept of it.
+std::optional<ApiError> CheckWholeText(Session& session, size_t bytes, const std::string& param);
 // ErrorFromStatus, with Retry-After where the client may try again. Event-loop thread only.
 ApiError EngineError(Service& service, const Status& status);
 // For fairness, where a request names no user.

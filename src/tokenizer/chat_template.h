@@ -32,6 +32,7 @@ struct ChatPrompt {
   std::vector<ChatMessage> messages;
   boost::json::value tools;  // array of OpenAI tool objects, or null
   bool add_generation_prompt = true;
+  bool continue_final_message = false;  // the text ends where the last message does (Session's work)
   std::optional<bool> enable_thinking;  // passed only when set
   boost::json::object extra;            // chat_template_kwargs: further variables
   std::string bos_token;

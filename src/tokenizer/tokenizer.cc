@@ -30,6 +30,9 @@ struct Tokenizer::Impl {
     parts.tokens = {};
     parts.words = {};
     for (const AddedToken& token : parts.added) AddToMatcher(token);
+    for (int32_t id = 0; id < tokens.size(); ++id) {
+      if (tokens.present(id)) longest = std::max(longest, tokens.bytes(id).size());
+    }
   }
 
   void AddToMatcher(AddedToken token) {
@@ -62,6 +65,7 @@ struct Tokenizer::Impl {
   AddedTokenMatcher raw_matcher;
   AddedTokenMatcher normalized_matcher;
   std::unordered_set<int32_t> special;
+  size_t longest = 0;  // bytes of a token
 };
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -113,6 +117,8 @@ std::string Tokenizer::Decode(std::span<const int32_t> tokens, bool skip_special
 std::string_view Tokenizer::TokenBytes(int32_t token) const {
   return impl_->tokens.present(token) ? impl_->tokens.bytes(token) : std::string_view();
 }
+
+size_t Tokenizer::longest_token() const { return impl_->longest; }
 
 bool Tokenizer::IsSpecial(int32_t token) const { return impl_->special.count(token) > 0; }
 

@@ -43,6 +43,7 @@ class Tokenizer {
 
   // Raw bytes of one token: perhaps a part of a UTF-8 sequence. Empty outside the vocabulary.
   std::string_view TokenBytes(int32_t token) const;
+  size_t longest_token() const;  // bytes of it
   bool IsSpecial(int32_t token) const;
   // -1 when the text is not exactly one token (added and special tokens, then the vocabulary).
   int32_t TokenId(std::string_view text) const;
