@@ -138,6 +138,11 @@ void Connection::EndAnswer() {
   }
 }
 
+void Connection::ReleaseBody() {
+  if (answered_ != nullptr) answered_->body = std::string();
+  body_.Clear();
+}
+
 void Connection::Reset() {
   error_code ignored;
   socket_.set_option(asio::socket_base::linger(true, 0), ignored);
@@ -184,6 +189,7 @@ asio::awaitable<void> Connection::Serve() {
     exchange_->Detach();
   }
   in_answer_ = false;
+  answered_ = nullptr;
   exchange_.reset();
   body_.Clear();
   stop_watch_.emit(asio::cancellation_type::all);
@@ -232,11 +238,12 @@ asio::awaitable<bool> Connection::Answer(HttpRequest& request) {
   in_answer_ = true;
   probes_ = 0;
   last_output_ = next_probe_ = begin;
+  answered_ = &request;
   owner_.Handle(request, exchange);
-  request.body = std::string();  // who works on it has a copy
   if (!exchange->finished()) StartWatch();
   const bool delivered = co_await Pump(*exchange);
   in_answer_ = false;
+  answered_ = nullptr;
   exchange->Detach();
   exchange_.reset();
   if (!exchange->keep_alive() || owner_.draining()) keep_alive_ = false;

@@ -94,7 +94,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   ReadOutcome Explain(const boost::system::error_code& error);
   // Takes room for the body, from those that have stalled where there is none.
   bool HoldBody(size_t bytes);
-  // Answers it, and frees its body; false when the connection can't be used any more.
+  // Answers it; false when the connection can't be used any more.
   boost::asio::awaitable<bool> Answer(HttpRequest& request);
   // Writes what the exchange gives until it ends; false when the client is gone.
   boost::asio::awaitable<bool> Pump(ConnectionExchange& exchange);
@@ -105,6 +105,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void StartWatch();
   boost::asio::awaitable<void> StopWatch();
+  // The body of the request that is answered is not needed any more.
+  void ReleaseBody();
   // Waits for the exchange, and looks after the client meanwhile.
   boost::asio::awaitable<void> Wait(ConnectionExchange& exchange);
   // Whether the client may have gone without a word that this side can read.
@@ -151,6 +153,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string error_message_;
   std::string error_code_;
   bool keep_alive_ = false;
+  HttpRequest* answered_ = nullptr;
   std::shared_ptr<ConnectionExchange> exchange_;
 };
 

@@ -143,7 +143,7 @@ std::string_view ConnectionExchange::TakeBeginning() {
 }
 
 void ConnectionExchange::ReleaseBody() {
-  if (connection_ != nullptr) connection_->body_.Clear();
+  if (connection_ != nullptr) connection_->ReleaseBody();
 }
 
 void ConnectionExchange::EndWith(const ApiError& error) {

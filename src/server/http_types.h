@@ -51,7 +51,7 @@ class Exchange {
   virtual void OnClose(std::function<void()> callback) = 0;
   // Headers that every answer gets (CORS); set before Reply or StartStream.
   virtual void AddHeader(std::string name, std::string value) = 0;
-  // The request's body has been worked on and is gone: what it took of the connections' buffers is free for others.
+  // The request's body has been worked on: it goes, and what it took of the connections' buffers is free for others.
   virtual void ReleaseBody() {}
 };
 
