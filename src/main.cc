@@ -6,6 +6,8 @@
 #include <iostream>
 
 #include "cli/command.h"
+#include "core/mapping_faults.h"
+#include "core/printable.h"
 #include "core/process_limits.h"
 #include "core/version.h"
 
@@ -17,6 +19,8 @@ int main(int argc, char** argv) {
 
   inkstone::KeepAddressSpaceSmall();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit of file sizes (ulimit -f) fails a write; it does not end a server
+
+  inkstone::InstallMappingFaultHandler();  // models are mapped, and others may cut them
 
   CLI::App app{"Inkstone compresses language models until they fit, and serves them on the computer you have.",
                "inkstone"};
@@ -47,6 +51,6 @@ int main(int argc, char** argv) {
   }
   const inkstone::Status status = body();
   if (status.ok()) return 0;
-  std::fprintf(stderr, "inkstone: %s\n", status.message().c_str());
+  std::fprintf(stderr, "inkstone: %s\n", inkstone::Printable(status.message(), inkstone::TextShape::kText).c_str());
   return 1;
 }

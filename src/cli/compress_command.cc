@@ -5,11 +5,14 @@
 #include "cli/command.h"
 #include "cli/compress_story.h"
 #include "cli/model_path.h"
+#include "cli/output_files.h"
 #include "cli/progress_bar.h"
 #include "cli/text_file.h"
 #include "compress/calibrated.h"
 #include "compress/calibration_text.h"
 #include "compress/compress.h"
+#include "core/locked_file.h"
+#include "core/printable.h"
 #include "core/units.h"
 #include "server/json_writer.h"
 
@@ -191,7 +194,7 @@ void PrintJson(const CompressReport& r, const CalibratedReport* c, const Compres
 void PrintTable(const CompressReport& r) {
   std::printf("%-24s %-7s %8s %10s\n", "tensors", "type", "count", "size");
   for (const TensorGroup& g : r.groups) {
-    std::printf("%-24s %-7s %8lld %10s\n", g.kind.c_str(), std::string(Info(g.type).name).c_str(),
+    std::printf("%-24s %-7s %8lld %10s\n", Printable(g.kind).c_str(), std::string(Info(g.type).name).c_str(),
                 static_cast<long long>(g.tensors), FormatBytes(g.bytes).c_str());
   }
 }
@@ -203,7 +206,8 @@ void PrintFallbacks(const CompressReport& r) {
   for (const auto& [types, names] : tensors) {
     std::printf("%zu matrices in %s, as their columns are no multiple of the %d of %s: %s%s\n", names.size(),
                 std::string(Info(types.second).name).c_str(), Info(types.first).block_elements,
-                std::string(Info(types.first).name).c_str(), names.front().c_str(), names.size() > 1 ? ", ..." : "");
+                std::string(Info(types.first).name).c_str(), Printable(names.front()).c_str(),
+                names.size() > 1 ? ", ..." : "");
   }
 }
 
@@ -252,8 +256,17 @@ Result<CompressOptions> MakeOptions(const CompressCommandOptions& o) {
   }
   CompressOptions options;
   INK_ASSIGN_OR_RETURN(options.source, ResolveModel(source));
+  const std::string calibration = o.calibration == "default" ? "" : o.calibration;
+  if (!o.dry_run) {
+    INK_RETURN_IF_ERROR(
+        CheckOutputFiles({{"--output", o.output}, {"--report", o.report}, {"--save-imatrix", o.save_importance}},
+                         {{"--imatrix", o.importance}, {"--calibration", calibration}}));
+    INK_ASSIGN_OR_RETURN(options.output, OutputTarget(o.output));
+  }
+  for (const std::string& path : {o.report, o.save_importance}) {
+    if (!path.empty()) options.side_outputs.push_back(path);
+  }
   INK_ASSIGN_OR_RETURN(options.recipe, MakeRecipe(o));
-  options.output = o.output;
   options.importance = o.importance;
   options.threads = o.threads;
   options.allow_nonfinite = o.allow_nonfinite;

@@ -11,11 +11,13 @@
 #include "cli/command.h"
 #include "cli/eval_report.h"
 #include "cli/model_path.h"
+#include "cli/output_files.h"
 #include "cli/progress_bar.h"
 #include "cli/text_file.h"
 #include "compress/comparison_plot.h"
 #include "compress/evaluate.h"
 #include "core/atomic_file.h"
+#include "core/printable.h"
 #include "tokenizer/tokenizer.h"
 
 namespace inkstone {
@@ -236,6 +238,11 @@ Status Run(const EvalOptions& o) {
     INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(name));
     if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
   }
+  std::vector<NamedFile> inputs;
+  for (const std::string& path : paths) inputs.push_back({"the model", path});
+  inputs.push_back({"--reference", o.reference});
+  inputs.push_back({"--reference-logits", o.reference_logits});
+  INK_RETURN_IF_ERROR(CheckOutputFiles({{"--plot", o.plot}}, inputs));
   const Result<EvalResults> results = [&]() -> Result<EvalResults> {
     INK_ASSIGN_OR_RETURN(const auto evaluator, Evaluator::Create(o, paths));
     return evaluator->Run();
@@ -245,7 +252,8 @@ Status Run(const EvalOptions& o) {
   if (o.json) {
     std::puts((o.compare.empty() ? ModelJson(*results) : ComparisonJson(*results)).c_str());
   } else {
-    std::fputs((o.compare.empty() ? ModelText(*results) : ComparisonText(*results)).c_str(), stdout);
+    const std::string text = o.compare.empty() ? ModelText(*results) : ComparisonText(*results);
+    std::fputs(Printable(text, TextShape::kText).c_str(), stdout);
   }
   return Status::Ok();
 }

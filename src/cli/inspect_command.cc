@@ -10,6 +10,7 @@
 #include "cli/sensitivity_table.h"
 #include "cli/session_options.h"
 #include "core/memory_info.h"
+#include "core/printable.h"
 #include "core/units.h"
 #include "engine/default_sampling.h"
 #include "engine/session_plan.h"
@@ -89,8 +90,10 @@ std::string ValueText(const MetaValue& value) {
   if (const auto* a = std::get_if<MetaArray>(&value.value)) return "[" + std::to_string(a->size()) + " values]";
   const std::string_view text = std::get<std::string_view>(value.value);
   constexpr size_t kMaxBytes = 60;
-  std::string line = ValidUtf8(text.substr(0, kMaxBytes));
-  std::replace(line.begin(), line.end(), '\n', ' ');
+  // A character that the limit would cut is left out.
+  size_t bytes = std::min(text.size(), kMaxBytes);
+  while (bytes > 0 && bytes < text.size() && (text[bytes] & 0xc0) == 0x80) --bytes;
+  const std::string line = Printable(text.substr(0, bytes));
   return text.size() > kMaxBytes ? line + "... (" + std::to_string(text.size()) + " bytes)" : line;
 }
 
@@ -216,8 +219,9 @@ void PrintJson(const Inspected& inspected, const InspectOptions& o) {
 void PrintText(const Inspected& inspected, const InspectOptions& o) {
   const auto& [checkpoint, config, sensitivity, memory, warnings] = inspected;
   const Summary s = Summarize(checkpoint);
-  std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n", checkpoint.path().c_str(),
-              config.architecture.c_str(), static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
+  std::printf("%s: %s, %.2f billion parameters, %s of weights (%.2f bits per weight)\n",
+              Printable(checkpoint.path()).c_str(), Printable(config.architecture).c_str(),
+              static_cast<double>(s.parameters) * 1e-9, FormatBytes(s.bytes).c_str(),
               8.0 * static_cast<double>(s.bytes) / static_cast<double>(s.parameters));
   std::printf(
       "%d layers, hidden %d, intermediate %d, %d heads and %d KV heads of %d, vocabulary %d, trained for %lld "
@@ -233,13 +237,13 @@ void PrintText(const Inspected& inspected, const InspectOptions& o) {
               o.sequences == 1 ? "" : "s", static_cast<long long>(o.context), memory.Report().c_str());
   for (const std::string& warning : warnings) std::printf("warning: %s\n", ValidUtf8(warning).c_str());
   for (const Metadata::Entry& entry : checkpoint.metadata().entries()) {
-    std::printf("%-42s %s\n", ValidUtf8(entry.key).c_str(), ValueText(entry.value).c_str());
+    std::printf("%-42s %s\n", Printable(entry.key).c_str(), ValueText(entry.value).c_str());
   }
   if (!sensitivity.tensors.empty()) std::printf("\n%s", SensitivityText(sensitivity, checkpoint).c_str());
   if (!o.tensors) return;
   std::printf("\n");
   for (const TensorInfo& tensor : checkpoint.tensors()) {
-    std::printf("%-32s %-7s %18s %10s\n", tensor.name.c_str(), std::string(Info(tensor.dtype).name).c_str(),
+    std::printf("%-32s %-7s %18s %10s\n", Printable(tensor.name).c_str(), std::string(Info(tensor.dtype).name).c_str(),
                 ShapeText(tensor).c_str(), FormatBytes(tensor.bytes).c_str());
   }
 }

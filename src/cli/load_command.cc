@@ -6,8 +6,10 @@
 #include <map>
 #include <optional>
 
+#include "cli/output_files.h"
 #include "cli/progress_bar.h"
 #include "core/atomic_file.h"
+#include "core/printable.h"
 #include "core/units.h"
 #include "loadgen/latency_plot.h"
 #include "loadgen/load_run.h"
@@ -171,6 +173,7 @@ void AddLoadOptions(CLI::App* command, LoadCommandOptions* o) {
 }
 
 Status RunLoadCommand(const LoadCommandOptions& o, bool json) {
+  INK_RETURN_IF_ERROR(CheckOutputFiles({{"--plot", o.plot}}, {{"--prompts", o.load.workload.file}}));
   std::optional<AtomicFile> plot;  // opened first: better no load than one whose plot cannot be written
   if (!o.plot.empty()) {
     INK_ASSIGN_OR_RETURN(plot, AtomicFile::Create(o.plot));
@@ -179,7 +182,8 @@ Status RunLoadCommand(const LoadCommandOptions& o, bool json) {
   const auto progress = [&bar](uint64_t done, uint64_t total) { bar->Update(done, total); };
   INK_ASSIGN_OR_RETURN(const LoadReport report, RunLoad(WithEnd(o.load), progress));
   bar.reset();
-  std::fputs((json ? ReportJson(report) + "\n" : ReportTable(report)).c_str(), stdout);
+  // The table has words of the server's.
+  std::fputs((json ? ReportJson(report) + "\n" : Printable(ReportTable(report), TextShape::kText)).c_str(), stdout);
   if (plot) {
     const std::string svg = PlotLatencies(report);
     INK_RETURN_IF_ERROR(plot->Write(svg.data(), svg.size()));

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "cli/session_options.h"
+#include "core/printable.h"
 #include "server/json_writer.h"
 
 namespace inkstone {
@@ -95,7 +96,9 @@ class Chat {
     const EventSink sink = [&](GenerationEvent&& event) {
       answer.text += event.text;
       if (echo) {
-        std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+        // A model may be led to write commands of the terminal; into a file or a pipe its words go as they are.
+        const std::string shown = terminal_ ? Printable(event.text, TextShape::kText) : event.text;
+        std::fwrite(shown.data(), 1, shown.size(), stdout);
         std::fflush(stdout);
       }
       if (!event.finish) return;
@@ -115,6 +118,7 @@ class Chat {
  private:
   Session& session_;
   const RunOptions& options_;
+  const bool terminal_ = isatty(STDOUT_FILENO) != 0;
 };
 
 std::vector<ChatMessage> FirstMessages(const RunOptions& o) {
@@ -163,7 +167,7 @@ Status RunInteractive(const Chat& chat, const RunOptions& o) {
     auto answer = fitted.ok() ? chat.Generate(std::move(fitted).value(), true) : Result<Answer>(fitted.status());
     std::puts("");
     if (!answer.ok()) {
-      std::fprintf(stderr, "inkstone: %s\n", answer.status().message().c_str());
+      std::fprintf(stderr, "inkstone: %s\n", Printable(answer.status().message(), TextShape::kText).c_str());
       messages.pop_back();
       continue;
     }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "compress/tensor_place.h"
+#include "core/printable.h"
 
 namespace inkstone {
 namespace {
@@ -42,7 +43,7 @@ std::string Padded(std::string text, size_t width) {
 }
 
 // Long kinds are cut: a hostile name must not break the columns.
-std::string Heading(const std::string& kind) { return Padded(ValidUtf8(kind.substr(0, kColumn - 1)), kColumn); }
+std::string Heading(const std::string& kind) { return Padded(Printable(kind).substr(0, kColumn - 1), kColumn); }
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // inkstone serve: the API and the page.
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <array>
 #include <csignal>
@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <string>
 
+#include "cli/log_sink.h"
 #include "cli/serve_options.h"
+#include "core/printable.h"
 #include "core/units.h"
 #include "server/server.h"
 
@@ -16,7 +18,8 @@ namespace inkstone {
 namespace {
 
 std::shared_ptr<spdlog::logger> MakeLogger() {
-  auto logger = std::make_shared<spdlog::logger>("inkstone", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+  const bool colors = isatty(STDERR_FILENO) != 0;
+  auto logger = std::make_shared<spdlog::logger>("inkstone", std::make_shared<LogSink>(STDERR_FILENO, colors));
   logger->set_pattern("%Y-%m-%d %H:%M:%S %^%l%$ %v");
   return logger;
 }
@@ -84,9 +87,9 @@ Status Run(const ServeOptions& o) {
 
   const SessionInfo& info = session->info();
   PrintWarnings(info.warnings);
-  std::fprintf(stderr, "%s (%s, %s) on %s with %d threads%s\n%s", info.model_name.c_str(), info.architecture.c_str(),
-               info.quantization.c_str(), info.backend.c_str(), info.threads, info.pinned ? ", pinned" : "",
-               info.memory_report.c_str());
+  std::fprintf(stderr, "%s (%s, %s) on %s with %d threads%s\n%s", Printable(info.model_name).c_str(),
+               info.architecture.c_str(), info.quantization.c_str(), info.backend.c_str(), info.threads,
+               info.pinned ? ", pinned" : "", info.memory_report.c_str());
   // The one line on standard output, for scripts that wait for the server.
   std::printf("Inkstone is ready: http://%s:%d/\n", HostInUrl(o.host).c_str(), server->port());
   std::fflush(stdout);

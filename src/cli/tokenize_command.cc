@@ -1,6 +1,7 @@
 // inkstone tokenize: text on standard input to token ids, and back.
 #include <boost/json/parse.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <vector>
@@ -40,10 +41,17 @@ Result<std::vector<int32_t>> ParseTokens(const std::string& text) {
   return tokens;
 }
 
+// A folder needs nothing but a tokenizer: neither weights nor a config.
+Result<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return Tokenizer::FromFolder(path);
+  INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
+  return Tokenizer::Load(checkpoint);
+}
+
 Status Run(const TokenizeOptions& o) {
   INK_ASSIGN_OR_RETURN(const std::string path, ResolveModel(o.model));
-  INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(path));
-  INK_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::Load(checkpoint));
+  INK_ASSIGN_OR_RETURN(const auto tokenizer, LoadTokenizer(path));
   const std::string input((std::istreambuf_iterator<char>(std::cin)), std::istreambuf_iterator<char>());
   if (o.decode) {
     INK_ASSIGN_OR_RETURN(const auto tokens, ParseTokens(input));

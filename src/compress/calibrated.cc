@@ -292,7 +292,7 @@ Status Job::Check() {
     INK_ASSIGN_OR_RETURN(const CompressReport report, DryRun());
     bytes = report.file_bytes;
   }
-  INK_RETURN_IF_ERROR(CheckOutput(options_.compress, checkpoint_, bytes));
+  INK_RETURN_IF_ERROR(CheckOutput(options_.compress, bytes));
   return CheckValues(checkpoint_, WantsSize(options_) ? DType::kF16 : DType::kF32, runtime_.threads());
 }
 
@@ -352,6 +352,7 @@ Result<CalibratedReport> Job::Run() {
 Result<CalibratedReport> CompressCalibrated(const CalibratedOptions& options,
                                             FunctionRef<void(const StageProgress&)> progress) {
   INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.compress.source));
+  INK_ASSIGN_OR_RETURN(const std::optional<OutputLock> claim, ClaimOutput(options.compress, checkpoint));
   // Unpinned: another thread writes the file meanwhile.
   INK_ASSIGN_OR_RETURN(const auto runtime, Runtime::Create({options.compress.threads, options.cpu, Pinning::kOff}));
   return Job(options, checkpoint, *runtime, progress).Run();

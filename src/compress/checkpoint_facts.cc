@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <span>
 #include <vector>
 
 #include "compress/hash64.h"
+#include "formats/tensor_layout.h"
 
 namespace inkstone {
 namespace {
@@ -52,8 +51,9 @@ Result<CheckpointFacts> DescribeCheckpoint(const Checkpoint& checkpoint) {
     hash = Hash64(checkpoint.files()[i].bytes().first(header_bytes[i]), hash);
   }
   if (checkpoint.kind() == CheckpointKind::kHuggingFace) {  // whose configuration lies beside the tensors
-    std::ifstream in(std::filesystem::path(checkpoint.path()) / "config.json", std::ios::binary);
-    const std::string config((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    INK_ASSIGN_OR_RETURN(
+        const std::string config,
+        ReadTextInput(checkpoint.path() + "/config.json", "the config of a Hugging Face model", kMaxConfigBytes));
     hash = Hash64(std::as_bytes(std::span(config)), hash);
   }
   facts.fingerprint = hash;

@@ -447,20 +447,37 @@ Status CheckRoom(const CompressOptions& options, uint64_t file_bytes) {
 
 }  // namespace
 
-Status CheckOutput(const CompressOptions& options, const Checkpoint& checkpoint, uint64_t file_bytes) {
+bool IsOfModel(const Checkpoint& checkpoint, const std::string& path) {
   namespace fs = std::filesystem;
   std::error_code error;
-  if (options.dry_run) return Status::Ok();
-  if (options.output.empty()) return InvalidArgument("compress: no output file given");
-  if (fs::is_directory(options.output, error)) {
-    return InvalidArgument(options.output + ": is a folder, expected the name of a GGUF file");
-  }
+  const auto same = [&](const fs::path& file) { return fs::equivalent(path, file, error); };
   for (const MappedFile& file : checkpoint.files()) {
-    if (fs::equivalent(options.output, file.path(), error)) {
-      return InvalidArgument(options.output + ": is the source itself, choose another output file");
-    }
+    if (same(file.path())) return true;
   }
-  return CheckRoom(options, file_bytes);
+  if (checkpoint.kind() != CheckpointKind::kHuggingFace) return false;
+  for (const char* name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+        "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "model.safetensors.index.json"}) {
+    if (same(fs::path(checkpoint.path()) / name)) return true;
+  }
+  return false;
+}
+
+Result<std::optional<OutputLock>> ClaimOutput(const CompressOptions& options, const Checkpoint& checkpoint) {
+  if (options.dry_run) return std::optional<OutputLock>();
+  if (options.output.empty()) return InvalidArgument("compress: no output file given");
+  for (const std::string& path : options.side_outputs) {
+    if (IsOfModel(checkpoint, path)) return InvalidArgument(path + ": is of the source, choose another file");
+  }
+  if (IsOfModel(checkpoint, options.output)) {
+    return InvalidArgument(options.output + ": is the source itself, choose another output file");
+  }
+  INK_ASSIGN_OR_RETURN(OutputLock lock, OutputLock::Take(options.output));
+  return std::optional<OutputLock>(std::move(lock));
+}
+
+Status CheckOutput(const CompressOptions& options, uint64_t file_bytes) {
+  return options.dry_run ? Status::Ok() : CheckRoom(options, file_bytes);
 }
 
 Result<CompressReport> CompressAs(const CompressOptions& options, const Checkpoint& checkpoint,
@@ -473,7 +490,7 @@ Result<CompressReport> CompressAs(const CompressOptions& options, const Checkpoi
   INK_ASSIGN_OR_RETURN(content.metadata, MakeMetadata(options, checkpoint, plan));
   content.tensors = report.tensors;
   INK_ASSIGN_OR_RETURN(report.file_bytes, GgufWriter::FileBytes(content.metadata, content.tensors));
-  INK_RETURN_IF_ERROR(CheckOutput(options, checkpoint, report.file_bytes));
+  INK_RETURN_IF_ERROR(CheckOutput(options, report.file_bytes));
   if (options.dry_run) return report;
   INK_ASSIGN_OR_RETURN(PartFile part, PartFile::Open(options, content));
   for (size_t i = 0; i < part.journal().complete_tensors; ++i) report.resumed_bytes += report.tensors[i].bytes;
@@ -486,6 +503,7 @@ Result<CompressReport> CompressAs(const CompressOptions& options, const Checkpoi
 
 Result<CompressReport> Compress(const CompressOptions& options, FunctionRef<void(const Progress&)> progress) {
   INK_ASSIGN_OR_RETURN(const Checkpoint checkpoint, Checkpoint::Open(options.source));
+  INK_ASSIGN_OR_RETURN(const std::optional<OutputLock> claim, ClaimOutput(options, checkpoint));
   CompressPlan plan;
   if (!options.importance.empty()) {
     INK_ASSIGN_OR_RETURN(plan.importance, ReadImportance(options.importance));

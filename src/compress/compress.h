@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "compress/progress.h"
 #include "compress/recipe.h"
 #include "core/dtype.h"
+#include "core/locked_file.h"
 #include "core/status.h"
 #include "core/thread_pool.h"
 #include "formats/checkpoint.h"
@@ -18,8 +20,9 @@
 namespace inkstone {
 
 struct CompressOptions {
-  std::string source;            // Hugging Face folder, or GGUF file of any readable type
-  std::string output;            // GGUF file; an existing one is replaced when the new one is complete
+  std::string source;                     // Hugging Face folder, or GGUF file of any readable type
+  std::string output;                     // GGUF file; an existing one is replaced when the new one is complete
+  std::vector<std::string> side_outputs;  // what the caller writes beside it: reports and the like
   Recipe recipe;                 // which type each matrix gets; vectors (norms, biases) are F32, as llama.cpp expects
   std::string importance;        // imatrix file whose column weights the quantizers use; empty: none
   int threads = 0;               // encoding threads; 0: one for each physical core that this process may use
@@ -67,9 +70,13 @@ struct CompressPlan {
   std::vector<int> removed_layers;  // ascending; those after them move up
 };
 
-// What can be known before the work begins: kInvalidArgument for an output that is the source or a folder,
-// kResourceExhausted where the disk has no room for a file of `file_bytes` bytes beside what an interrupted run left.
-Status CheckOutput(const CompressOptions& options, const Checkpoint& checkpoint, uint64_t file_bytes);
+// The output, for this run alone until the claim is given up; nothing for a dry run. kInvalidArgument for an output, or
+// a side output, that is a file of the source, a folder, device, pipe or socket; kUnavailable while another run has it.
+Result<std::optional<OutputLock>> ClaimOutput(const CompressOptions& options, const Checkpoint& checkpoint);
+
+// What can be known before the work begins: kResourceExhausted where the disk has no room for a file of `file_bytes`
+// bytes beside what an interrupted run left.
+Status CheckOutput(const CompressOptions& options, uint64_t file_bytes);
 
 // Opens the source, plans by options.recipe, reads options.importance and rewrites. A tensor that has the wanted type
 // already is copied bit for bit. The result does not depend on the number of threads.

@@ -156,7 +156,7 @@ ReferenceLogits::~ReferenceLogits() {
 }
 
 Result<ReferenceLogits> ReferenceLogits::OpenFile(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK, 0644);
   if (fd < 0) return NotFound(path + ": cannot open: " + std::strerror(errno));
   ReferenceLogits logits(path, fd);
   struct stat info {};

@@ -126,7 +126,7 @@ TEST_F(ResumeTest, RefusesOtherInputsAndOptions) {
   KillAfter(20);
   CompressOptions changed = options_;
   changed.recipe.base = DType::kQ4_0;
-  EXPECT_THAT(refused(changed), HasSubstr("metadata or tensors are not those"));
+  EXPECT_THAT(refused(changed), HasSubstr("its beginning is not that of the file to write now"));
   changed = options_;
   changed.allow_nonfinite = false;
   EXPECT_THAT(refused(changed), HasSubstr("--allow-nonfinite"));

@@ -138,7 +138,11 @@ Status PrepareFolder(const SynthOptions& options) {
   }
   std::vector<fs::path> stale;
   for (const fs::directory_entry& entry : fs::directory_iterator(options.output, error)) {
-    if (IsModelFile(entry.path())) stale.push_back(entry.path());
+    if (!IsModelFile(entry.path())) continue;
+    if (!entry.is_regular_file(error)) {
+      return InvalidArgument(entry.path().string() + ": expected a regular file, found another thing; remove it");
+    }
+    stale.push_back(entry.path());
   }
   for (const fs::path& path : stale) {
     if (!fs::remove(path, error)) return Internal(path.string() + ": cannot remove: " + error.message());

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <utility>
 
+#include "core/locked_file.h"
 #include "core/units.h"
 
 namespace inkstone {
@@ -17,21 +18,24 @@ constexpr uint64_t kFlushStep = uint64_t{64} << 20;
 }  // namespace
 
 Result<AtomicFile> AtomicFile::Create(const std::string& path) {
-  const std::string part = path + ".part";
-  const int fd = ::open(part.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) return InvalidArgument(part + ": cannot create: " + std::strerror(errno));
-  return AtomicFile(path, fd);
+  INK_ASSIGN_OR_RETURN(std::string target, OutputTarget(path));
+  INK_ASSIGN_OR_RETURN(const int fd, OpenLocked(target + ".part", OpenMode::kCreateOrEmpty));
+  return AtomicFile(std::move(target), fd);
 }
 
-Result<AtomicFile> AtomicFile::Resume(const std::string& path, uint64_t bytes) {
-  const std::string part = path + ".part";
-  const int fd = ::open(part.c_str(), O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return NotFound(part + ": cannot open: " + std::strerror(errno));
-  AtomicFile file(path, fd);
+Result<AtomicFile> AtomicFile::Resume(const std::string& path, uint64_t bytes, std::string_view head) {
+  INK_ASSIGN_OR_RETURN(std::string target, OutputTarget(path));
+  const std::string part = target + ".part";
+  INK_ASSIGN_OR_RETURN(const int fd, OpenLocked(part, OpenMode::kExisting));
+  AtomicFile file(std::move(target), fd);
   file.keep_part_ = true;  // whatever is wrong with it, it is not this call's to remove
   const off_t size = ::lseek(fd, 0, SEEK_END);
   if (size < 0 || static_cast<uint64_t>(size) < bytes) {
     return DataLoss(part + ": expected at least " + std::to_string(bytes) + " bytes, found " + std::to_string(size));
+  }
+  std::string found(head.size(), '\0');
+  if (::pread(fd, found.data(), found.size(), 0) != static_cast<ssize_t>(head.size()) || found != head) {
+    return DataLoss(part + ": its beginning is not that of the file to write now, which other inputs or options make");
   }
   const off_t end = static_cast<off_t>(bytes);
   if (::ftruncate(fd, end) != 0 || ::lseek(fd, end, SEEK_SET) != end) {
@@ -58,8 +62,9 @@ AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
 
 AtomicFile::~AtomicFile() {
   if (fd_ < 0) return;
+  const std::string part = path_ + ".part";
+  if (!keep_part_ && IsFileOf(fd_, part)) ::unlink(part.c_str());  // before others can lock it
   ::close(fd_);
-  if (!keep_part_) ::unlink((path_ + ".part").c_str());
 }
 
 Status AtomicFile::Write(std::span<const std::byte> bytes) {
@@ -87,6 +92,12 @@ Status AtomicFile::Sync() {
 
 Status AtomicFile::Commit() {
   INK_RETURN_IF_ERROR(Sync());
+  if (!IsFileOf(fd_, path_ + ".part")) {
+    return Internal(path_ + ".part: was replaced or removed while it was written; run again");
+  }
+  // Looked at again, after what may have been hours. Links were followed when the file was created.
+  INK_ASSIGN_OR_RETURN(const std::string target, OutputTarget(path_));
+  if (target != path_) return InvalidArgument(path_ + ": became a symbolic link while the file was written; run again");
   if (::rename((path_ + ".part").c_str(), path_.c_str()) != 0) {
     return Internal(path_ + ": cannot rename the finished file: " + std::strerror(errno));
   }

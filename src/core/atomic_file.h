@@ -5,20 +5,23 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "core/status.h"
 
 namespace inkstone {
 
 // Writes to "<path>.part", then fsyncs and renames on Commit. Without Commit the part file is removed, unless KeepPart
-// was called; a process that is killed leaves it.
+// was called; a process that is killed leaves it. Where `path` is a symbolic link, the file it leads to is meant and
+// the link stays. kInvalidArgument where a folder, device, pipe or socket has the name; kUnavailable while another run
+// writes the same file: the part file is locked until it is renamed.
 class AtomicFile {
  public:
   // An empty part file, whatever an earlier run left.
   static Result<AtomicFile> Create(const std::string& path);
   // Goes on after the first `bytes` bytes of the part file that an earlier run left; the rest is cut off. kNotFound
-  // without such a file, kDataLoss when it is shorter.
-  static Result<AtomicFile> Resume(const std::string& path, uint64_t bytes);
+  // without such a file, kDataLoss when it is shorter or does not begin with `head`: then it stays as it is.
+  static Result<AtomicFile> Resume(const std::string& path, uint64_t bytes, std::string_view head = {});
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&& other) noexcept;
   AtomicFile(const AtomicFile&) = delete;

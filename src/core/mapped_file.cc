@@ -10,10 +10,12 @@
 #include <cstring>
 #include <utility>
 
+#include "core/mapping_faults.h"
+
 namespace inkstone {
 
 Result<MappedFile> MappedFile::Open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a pipe has nobody to wait for
   if (fd < 0) return NotFound(path + ": cannot open: " + std::strerror(errno));
   struct stat info {};
   if (::fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -29,6 +31,7 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   const int map_errno = errno;
   ::close(fd);
   if (data == MAP_FAILED) return Internal(path + ": cannot map: " + std::strerror(map_errno));
+  NoteMapping(data, size, path);
   return MappedFile(path, static_cast<const std::byte*>(data), size);
 }
 
@@ -43,7 +46,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  ForgetMapping(data_);
+  ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
 void MappedFile::Advise(size_t offset, size_t length, int advice) const {

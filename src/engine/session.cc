@@ -71,6 +71,9 @@ class SessionImpl final : public Session {
 std::string FileName(const std::string& path) {
   std::filesystem::path p = std::filesystem::path(path).lexically_normal();
   if (!p.has_filename()) p = p.parent_path();  // "folder/"
+  std::error_code error;
+  // "." and ".." are no names. Elsewhere links keep theirs, which says more than that of a blob in a cache.
+  if (p.empty() || p == "." || p.filename() == "..") p = std::filesystem::canonical(path, error);
   return p.extension() == ".gguf" ? p.stem().string() : p.filename().string();
 }
 

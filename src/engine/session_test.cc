@@ -30,6 +30,21 @@ GenerationEvent Generate(Engine& engine, GenerationRequest request, std::string*
   return last.get_future().get();
 }
 
+TEST(Session, AModelIsNamedAfterItsFolderHoweverThatIsGiven) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(kModel);
+  for (const char* path : {".", "./", "../tiny-qwen3/", "x/..", "../../data/tiny-qwen3/."}) {
+    const auto session = Session::Open({.model = path, .threads = 1, .max_sequences = 1});
+    if (std::string(path) == "x/..") {  // a folder that is not there is not made up
+      EXPECT_FALSE(session.ok());
+      continue;
+    }
+    ASSERT_TRUE(session.ok()) << session.status().message();
+    EXPECT_EQ((*session)->info().model_id, "tiny-qwen3") << path;
+  }
+  std::filesystem::current_path(before);
+}
+
 TEST(Session, OpensTheTestModelAndAnswers) {
   const auto session = Session::Open({.model = kModel, .threads = 1, .max_sequences = 4});
   ASSERT_TRUE(session.ok()) << session.status().message();

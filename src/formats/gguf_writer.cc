@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <limits>
 #include <unordered_set>
 #include <utility>
 
-#include "core/mapped_file.h"
 #include "formats/gguf_reader.h"
 #include "formats/tensor_layout.h"
 
@@ -163,12 +161,6 @@ uint64_t DataBytes(std::span<const TensorInfo> tensors) {
   return tensors.empty() ? 0 : tensors.back().offset + Aligned(tensors.back().bytes);
 }
 
-Status CheckHeader(const std::string& part, const std::string& header) {
-  INK_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(part));
-  const bool same = file.size() >= header.size() && std::memcmp(file.bytes().data(), header.data(), header.size()) == 0;
-  return same ? Status::Ok() : DataLoss(part + ": its metadata or tensors are not those of this model and these types");
-}
-
 }  // namespace
 
 GgufWriter::GgufWriter(AtomicFile file, std::vector<TensorInfo> tensors, uint64_t header_bytes)
@@ -185,13 +177,12 @@ Result<GgufWriter> GgufWriter::Create(const std::string& path, const Metadata& m
 Result<GgufWriter> GgufWriter::Resume(const std::string& path, const Metadata& metadata,
                                       std::vector<TensorInfo> tensors, size_t complete) {
   INK_ASSIGN_OR_RETURN(const std::string header, MakeHeader(path, metadata, &tensors));
-  INK_RETURN_IF_ERROR(CheckHeader(path + ".part", header));
   if (complete > tensors.size()) {
     return DataLoss(path + ".part: expected at most " + std::to_string(tensors.size()) + " complete tensors, found " +
                     std::to_string(complete));
   }
   const uint64_t data = DataBytes(std::span(tensors).first(complete));
-  INK_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Resume(path, header.size() + data));
+  INK_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Resume(path, header.size() + data, header));
   GgufWriter writer(std::move(file), std::move(tensors), header.size());
   writer.current_ = complete;
   return writer;

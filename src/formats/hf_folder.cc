@@ -18,7 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kMaxConfigBytes = 16 << 20;
 constexpr size_t kMaxIndexBytes = 64 << 20;
 constexpr int64_t kAfterBlocks = std::numeric_limits<int64_t>::max();
 
@@ -45,30 +44,19 @@ constexpr std::array<ModuleName, 11> kBlockModules = {{
 
 bool IsRotaryBuffer(std::string_view hf_name) { return hf_name.ends_with("rotary_emb.inv_freq"); }
 
-std::string_view Text(const MappedFile& file) {
-  return {reinterpret_cast<const char*>(file.bytes().data()), file.size()};
-}
-
-Result<MappedFile> OpenText(const fs::path& path, const std::string& what, size_t max_bytes) {
-  INK_ASSIGN_OR_RETURN(MappedFile file, OpenInput(path.string(), what));
-  if (file.size() > max_bytes) {
-    return DataLoss(path.string() + ": expected at most " + std::to_string(max_bytes) + " bytes, found " +
-                    std::to_string(file.size()));
-  }
-  return file;
-}
-
 Result<HfConfig> ReadConfig(const fs::path& folder) {
-  INK_ASSIGN_OR_RETURN(const MappedFile config,
-                       OpenText(folder / "config.json", "the config of a Hugging Face model", kMaxConfigBytes));
+  const std::string config_path = (folder / "config.json").string();
+  INK_ASSIGN_OR_RETURN(const std::string config,
+                       ReadTextInput(config_path, "the config of a Hugging Face model", kMaxConfigBytes));
+  if (config.empty()) return InvalidArgument(config_path + ": the file is empty");
   HfConfigText text;
-  text.config = Text(config);
-  std::optional<MappedFile> generation;
+  text.config = config;
+  std::string generation;
   std::error_code error;
   if (fs::exists(folder / "generation_config.json", error)) {
-    INK_ASSIGN_OR_RETURN(generation,
-                         OpenText(folder / "generation_config.json", "generation settings", kMaxConfigBytes));
-    text.generation = Text(*generation);
+    INK_ASSIGN_OR_RETURN(generation, ReadTextInput((folder / "generation_config.json").string(), "generation settings",
+                                                   kMaxConfigBytes));
+    text.generation = generation;
   }
   return ParseHfConfig(text, folder.string(), ModelNameOf(folder.string()));
 }
@@ -127,8 +115,9 @@ Result<Shards> OpenShards(const fs::path& folder) {
   if (!fs::exists(index_path, error)) {
     return NotFound(folder.string() + ": expected model.safetensors or model.safetensors.index.json, found neither");
   }
-  INK_ASSIGN_OR_RETURN(const MappedFile text, OpenText(index_path, "the index of a sharded model", kMaxIndexBytes));
-  INK_ASSIGN_OR_RETURN(const ShardIndex index, ParseShardIndex(Text(text), index_path.string()));
+  INK_ASSIGN_OR_RETURN(const std::string text,
+                       ReadTextInput(index_path.string(), "the index of a sharded model", kMaxIndexBytes));
+  INK_ASSIGN_OR_RETURN(const ShardIndex index, ParseShardIndex(text, index_path.string()));
   for (const std::string& shard : index.shards) INK_RETURN_IF_ERROR(AddShard(folder / shard, &shards));
   INK_RETURN_IF_ERROR(CheckIndex(index, index_path.string(), shards));
   return shards;

@@ -1,6 +1,12 @@
 #include "formats/tensor_layout.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <numeric>
 #include <system_error>
@@ -74,7 +80,9 @@ std::string ShapeText(std::span<const int64_t> shape) {
   return out + "]";
 }
 
-Result<MappedFile> OpenInput(const std::string& path, const std::string& what) {
+namespace {
+
+Status CheckInput(const std::string& path, const std::string& what) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (status.type() == std::filesystem::file_type::not_found) {
@@ -84,7 +92,47 @@ Result<MappedFile> OpenInput(const std::string& path, const std::string& what) {
   if (!std::filesystem::is_regular_file(status)) {
     return InvalidArgument(path + ": expected " + what + ", found something that is not a regular file");
   }
+  return Status::Ok();
+}
+
+Status TooLong(const std::string& path, size_t max_bytes, uint64_t found) {
+  return DataLoss(path + ": expected at most " + std::to_string(max_bytes) + " bytes, found " + std::to_string(found));
+}
+
+// Of a descriptor that is open already: what has the name may have changed since it was looked at.
+Result<std::string> ReadRegular(int fd, const std::string& path, const std::string& what, size_t max_bytes) {
+  struct stat facts {};
+  if (::fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode)) {
+    return InvalidArgument(path + ": expected " + what + ", found something that is not a regular file");
+  }
+  const auto size = static_cast<uint64_t>(facts.st_size);
+  if (size > max_bytes) return TooLong(path, max_bytes, size);
+  std::string text(size, '\0');
+  size_t done = 0;
+  while (done < text.size()) {
+    const ssize_t count = ::read(fd, text.data() + done, text.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return DataLoss(path + ": cannot be read: " + std::strerror(errno));
+    if (count == 0) return DataLoss(path + ": became shorter while it was read; try again");
+    done += static_cast<size_t>(count);
+  }
+  return text;
+}
+
+}  // namespace
+
+Result<MappedFile> OpenInput(const std::string& path, const std::string& what) {
+  INK_RETURN_IF_ERROR(CheckInput(path, what));
   return MappedFile::Open(path);
+}
+
+Result<std::string> ReadTextInput(const std::string& path, const std::string& what, size_t max_bytes) {
+  INK_RETURN_IF_ERROR(CheckInput(path, what));
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return NotFound(path + ": cannot open: " + std::strerror(errno));
+  Result<std::string> text = ReadRegular(fd, path, what, max_bytes);
+  ::close(fd);
+  return text;
 }
 
 }  // namespace inkstone

@@ -34,4 +34,11 @@ std::string ShapeText(std::span<const int64_t> shape);
 // `what` says what was expected there, e.g. "a GGUF file".
 Result<MappedFile> OpenInput(const std::string& path, const std::string& what);
 
+// The largest text files of a model: a tokenizer of a million tokens, everything else.
+inline constexpr size_t kMaxTokenizerBytes = 128 << 20;
+inline constexpr size_t kMaxConfigBytes = 16 << 20;
+// The text of a regular file of at most `max_bytes`, read and not mapped: it stays what it was. Errors as OpenInput's,
+// and kDataLoss for a longer file.
+Result<std::string> ReadTextInput(const std::string& path, const std::string& what, size_t max_bytes);
+
 }  // namespace inkstone

@@ -13,6 +13,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "kvcache/private_folder.h"
+
 namespace inkstone {
 namespace {
 
@@ -55,9 +57,7 @@ Result<std::unique_ptr<PageStore>> PageStore::Open(const PageStoreOptions& optio
 }
 
 Status PageStore::OpenFolder() {
-  std::error_code error;
-  std::filesystem::create_directories(options_.folder, error);
-  if (error) return InvalidArgument(options_.folder + ": cannot be made: " + error.message());
+  INK_RETURN_IF_ERROR(MakePrivateFolder(options_.folder));
   struct stat facts {};
   if (stat(options_.folder.c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) {
     return InvalidArgument(options_.folder + ": expected a folder");
@@ -65,7 +65,6 @@ Status PageStore::OpenFolder() {
   if (facts.st_uid != geteuid()) {
     return InvalidArgument(options_.folder + ": expected a folder of this user, found another's");
   }
-  if ((facts.st_mode & 077) != 0) chmod(options_.folder.c_str(), 0700);  // conversations are private
   const std::string path = options_.folder + "/" + Hex(root_, 8) + ".lock";
   lock_ = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (lock_ >= 0 && flock(lock_, LOCK_EX | LOCK_NB) != 0) {

@@ -130,6 +130,40 @@ TEST_F(PageStoreTest, FilesArePrivateAndStayUnderTheCap) {
   EXPECT_EQ(facts.st_mode & 0777, 0700u);
 }
 
+TEST_F(PageStoreTest, AFolderThatIsThereKeepsItsMode) {
+  fs::create_directories(folder_);
+  for (const mode_t mode : {0755u, 0777u, 0700u}) {
+    ASSERT_EQ(chmod(folder_.c_str(), mode), 0);
+    const auto store = MakeStore(Options());
+    ASSERT_NE(store, nullptr);
+    WriteChain(*store, 1, static_cast<int32_t>(mode));
+    struct stat facts {};
+    ASSERT_EQ(stat(folder_.c_str(), &facts), 0);
+    EXPECT_EQ(facts.st_mode & 0777, mode);
+    for (const fs::path& slab : Slabs()) {
+      ASSERT_EQ(stat(slab.c_str(), &facts), 0);
+      EXPECT_EQ(facts.st_mode & 0777, 0600u);
+    }
+  }
+}
+
+TEST_F(PageStoreTest, AFileOfAnotherUserOrNameIsNotUsed) {
+  std::vector<PageKey> keys;
+  {
+    const auto store = MakeStore(Options());
+    keys = WriteChain(*store, 2, 5);
+    EXPECT_EQ(Found(*store, keys), 2);
+  }
+  ASSERT_EQ(Slabs().size(), 1u);
+  fs::create_hard_link(Slabs()[0], folder_ / "second");
+  EXPECT_EQ(Found(*MakeStore(Options()), keys), 0);
+  fs::remove(folder_ / "second");
+  EXPECT_EQ(Found(*MakeStore(Options()), keys), 2);
+  if (geteuid() != 0) return;
+  ASSERT_EQ(chown(Slabs()[0].c_str(), 12345, 12345), 0);
+  EXPECT_EQ(Found(*MakeStore(Options()), keys), 0);
+}
+
 TEST_F(PageStoreTest, APageWithFollowersIsEvictedAfterThem) {
   const auto store = MakeStore(Options(200'000));
   const std::vector<PageKey> chain = WriteChain(*store, 5, 0);

@@ -93,7 +93,8 @@ StoredPage Describe(const BlockHeader& header) {
 enum class FileKind { kNew, kOurs, kForeign };
 
 FileKind KindOf(int fd, const struct stat& facts, const FileHead& head) {
-  if (!S_ISREG(facts.st_mode)) return FileKind::kForeign;
+  // Others may be able to put files into the folder, whose mode is its owner's business.
+  if (!S_ISREG(facts.st_mode) || facts.st_uid != geteuid() || facts.st_nlink > 1) return FileKind::kForeign;
   FileHead found{};
   if (facts.st_size == 0) return FileKind::kNew;
   if (!ReadAll(fd, &found, sizeof found, 0)) return FileKind::kForeign;

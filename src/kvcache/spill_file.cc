@@ -5,11 +5,11 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <utility>
 
 #include "backends/backend.h"
 #include "core/units.h"
+#include "kvcache/private_folder.h"
 
 namespace inkstone {
 namespace {
@@ -19,9 +19,7 @@ constexpr size_t kDirectAlignment = 4096;  // of blocks and memory: enough for e
 }  // namespace
 
 Result<std::unique_ptr<SpillFile>> SpillFile::Create(const std::string& folder, uint64_t bytes) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) return InvalidArgument(folder + ": cannot be made: " + error.message());
+  INK_RETURN_IF_ERROR(MakePrivateFolder(folder));
   auto file = std::unique_ptr<SpillFile>(new SpillFile(folder));
   std::string path = folder + "/spill-XXXXXX";
   file->file_ = mkostemp(path.data(), O_CLOEXEC);  // for this user only

@@ -73,7 +73,11 @@ Tokenizer::~Tokenizer() = default;
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::Load(const Checkpoint& checkpoint) {
   if (checkpoint.kind() == CheckpointKind::kGguf) return FromMetadata(checkpoint.metadata());
-  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromFolder(checkpoint.path()));
+  return FromFolder(checkpoint.path());
+}
+
+Result<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::string& folder) {
+  INK_ASSIGN_OR_RETURN(TokenizerParts parts, PartsFromFolder(folder));
   return std::unique_ptr<Tokenizer>(new Tokenizer(Impl::Make(std::move(parts))));
 }
 

@@ -24,6 +24,8 @@ class Tokenizer {
   // From a GGUF's metadata, or from a folder's tokenizer.json or vocab.json + merges.txt (+ tokenizer_config.json,
   // generation_config.json, chat_template.jinja). Errors name file, field, expected, found.
   static Result<std::unique_ptr<Tokenizer>> Load(const Checkpoint& checkpoint);
+  // Of a folder that need not hold a model.
+  static Result<std::unique_ptr<Tokenizer>> FromFolder(const std::string& folder);
   // `config_json` (tokenizer_config.json) may be empty. `source` names the origin in errors.
   static Result<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer_json, std::string_view config_json,
                                                      const std::string& source);

@@ -3,10 +3,9 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <unordered_set>
 
+#include "formats/tensor_layout.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/tokenizer_parts.h"
 #include "tokenizer/tokenizer_vocab.h"
@@ -448,11 +447,8 @@ Status ApplyEosIds(std::string_view text, const Origin& origin, TokenizerParts* 
 Result<std::string> ReadOptional(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return DataLoss(path.string() + ": cannot be read");
-  return std::move(text).str();
+  const bool tokenizer = path.filename() == "tokenizer.json";
+  return ReadTextInput(path.string(), "a text file of the model", tokenizer ? kMaxTokenizerBytes : kMaxConfigBytes);
 }
 
 Result<TokenizerParts> PartsFromValue(const json::value& root, std::string_view config_json,

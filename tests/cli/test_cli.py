@@ -110,6 +110,41 @@ class CliTest(unittest.TestCase):
         self.assertNotIn(6137, json.loads(self.ok("tokenize", TINY, "--plain", text=text))["tokens"])
         self.assertEqual(self.ok("tokenize", TINY, "--decode", text=json.dumps(tokens)), text)
 
+    def test_tokenize_needs_only_a_tokenizer(self):
+        shutil.copy(f"{TINY}/tokenizer.json", self.path)
+        self.assertEqual(self.ok("tokenize", self.path, text="Hello"), self.ok("tokenize", TINY, text="Hello"))
+
+    def test_outputs_replace_only_regular_files(self):
+        pipe, link, target = self.path / "pipe", self.path / "link.gguf", self.path / "target.gguf"
+        os.mkfifo(pipe)
+        text = self.path / "text.txt"
+        text.write_text("The history of printing begins with the stone.\n" * 20)
+        out = self.path / "x.gguf"
+        for args in [["compress", TINY, "-o", pipe, "--type", "Q8_0"], ["compress", TINY, "-o", out, "--type", "Q8_0", "--report", pipe],
+                     ["compress", TINY, "-o", out, "--type", "Q8_0", "--calibration", text, "--save-imatrix", pipe],
+                     ["eval", "--compare", TINY, "--reference", TINY, "--text", text, "--plot", pipe]]:
+            with self.subTest(args):
+                result = run(*args)
+                self.assertEqual(result.returncode, 1, result.stdout)
+                self.assertIn("a named pipe", result.stderr)
+                self.assertTrue(pipe.is_fifo())
+                self.assertFalse(out.exists())
+        link.symlink_to("target.gguf")
+        self.ok("compress", TINY, "-o", link, "--type", "Q8_0")
+        self.assertTrue(link.is_symlink())
+        self.assertTrue(target.is_file() and not target.is_symlink())
+        refused = run("compress", target, "-o", self.path / "y.gguf", "--type", "Q4_0", "--report", target)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("is of the source", refused.stderr)
+
+    def test_what_a_model_says_does_not_reach_the_terminal_raw(self):
+        folder = self.path / "model\x1b[2J\u202e"
+        folder.mkdir()
+        result = run("inspect", folder)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("\\x1b[2J\\u{202e}", result.stderr)
+        self.assertNotIn("\x1b", result.stderr)
+
     def test_logits_of_last_and_all(self):
         rows = json.loads(self.ok("logits", TINY, "--tokens", "5,6,7", "--all"))["logits"]
         last = json.loads(self.ok("logits", TINY, "--tokens", "5,6,7"))["logits"]
