@@ -2,6 +2,7 @@
 // chat_template.jinja.
 #include <algorithm>
 #include <boost/json.hpp>
+#include <cmath>
 #include <filesystem>
 #include <unordered_set>
 
@@ -368,21 +369,24 @@ class JsonLoader {
   bool byte_level_ = false;
 };
 
-// The id of config[key], which is a token's text, an object with its "content", or null (then `id` stays).
-Status NamedToken(const Origin& origin, const json::object& config, const char* key, const TokenizerParts& parts,
-                  int32_t* id) {
+// Sets the id of config[key], which is a token's text, an object with its "content", or null (then `id` stays). What is
+// none of these names no token: a warning.
+void NamedToken(const Origin& origin, const json::object& config, const char* key, TokenizerParts* parts, int32_t* id) {
   const json::value* value = Member(config, key);
-  if (IsNullOrMissing(value)) return Status::Ok();
+  if (IsNullOrMissing(value)) return;
   if (const json::object* object = value->if_object()) value = Member(*object, "content");
-  INK_ASSIGN_OR_RETURN(const std::string_view text, origin.String(key, value));
-  if (const AddedToken* token = parts.FindAdded(text)) {
+  const Result<std::string_view> text = origin.String(key, value);
+  if (!text.ok()) {
+    parts->warnings.push_back(text.status().message() + "; it is left out");
+    return;
+  }
+  if (const AddedToken* token = parts->FindAdded(*text)) {
     *id = token->id;
-    return Status::Ok();
+    return;
   }
-  for (size_t i = 0; i < parts.tokens.size(); ++i) {
-    if (parts.tokens[i].present && parts.tokens[i].bytes == text) *id = static_cast<int32_t>(i);
+  for (size_t i = 0; i < parts->tokens.size(); ++i) {
+    if (parts->tokens[i].present && parts->tokens[i].bytes == *text) *id = static_cast<int32_t>(i);
   }
-  return Status::Ok();
 }
 
 Status ChatTemplateText(const Origin& origin, const json::value* value, std::string* out) {
@@ -404,11 +408,12 @@ Status ChatTemplateText(const Origin& origin, const json::value* value, std::str
 Status ApplyTokenizerConfig(std::string_view text, const Origin& origin, TokenizerParts* parts) {
   INK_ASSIGN_OR_RETURN(const json::value root, origin.Parse(text));
   INK_ASSIGN_OR_RETURN(const json::object* config, origin.Object("the file", &root));
-  INK_RETURN_IF_ERROR(NamedToken(origin, *config, "bos_token", *parts, &parts->bos));
-  INK_RETURN_IF_ERROR(NamedToken(origin, *config, "eos_token", *parts, &parts->eos));
-  INK_RETURN_IF_ERROR(NamedToken(origin, *config, "pad_token", *parts, &parts->padding));
-  INK_ASSIGN_OR_RETURN(parts->add_bos,
-                       origin.BoolOr("add_bos_token", Member(*config, "add_bos_token"), parts->add_bos));
+  NamedToken(origin, *config, "bos_token", parts, &parts->bos);
+  NamedToken(origin, *config, "eos_token", parts, &parts->eos);
+  NamedToken(origin, *config, "pad_token", parts, &parts->padding);
+  const Result<bool> add_bos = origin.BoolOr("add_bos_token", Member(*config, "add_bos_token"), parts->add_bos);
+  add_bos.ok() ? void(parts->add_bos = *add_bos)
+               : parts->warnings.push_back(add_bos.status().message() + "; it is left out");
   parts->AddStop(parts->eos);
   return ChatTemplateText(origin, Member(*config, "chat_template"), &parts->chat_template);
 }
@@ -428,6 +433,9 @@ Status ApplyEosIds(std::string_view text, const Origin& origin, TokenizerParts* 
   }
   std::string odd;
   for (size_t i = 0; i < std::min(ids.size(), 4 * TokenizerParts::kMaxStops); ++i) {
+    const double* number = ids[i].if_double();
+    const bool whole = number != nullptr && *number == std::floor(*number) && std::abs(*number) < BpeModel::kMaxVocab;
+    if (whole) ids[i] = static_cast<int64_t>(*number);  // 6137.0
     const Result<int32_t> id = origin.Id("eos_token_id", &ids[i], static_cast<int64_t>(parts->tokens.size()));
     if (!id.ok() || !parts->tokens[*id].present) {
       odd = Origin::Show(&ids[i]);

@@ -126,7 +126,11 @@ TEST(TokenizerJson, ConfigNamesTokensAndTemplate) {
   EXPECT_TRUE((*loaded)->add_bos());
   EXPECT_THAT((*loaded)->stop_tokens(), ElementsAre(2));
   EXPECT_EQ((*loaded)->chat_template(), "D");
-  EXPECT_THAT(LoadText(json::serialize(Base()), R"({"eos_token": 3})").status().message(), HasSubstr("eos_token"));
+  const auto odd = LoadText(json::serialize(Base()), R"({"eos_token": 3})");
+  ASSERT_TRUE(odd.ok()) << odd.status().message();
+  EXPECT_EQ((*odd)->eos_token(), -1);
+  ASSERT_EQ((*odd)->warnings().size(), 1u);
+  EXPECT_THAT((*odd)->warnings()[0], HasSubstr("eos_token: expected a string, found 3; it is left out"));
 }
 
 TEST(TokenizerJson, TemplateOfThePostProcessorMeansBos) {

@@ -217,5 +217,35 @@ TEST(Tokenizer, GgufErrorsNameKeyAndExpectation) {
   EXPECT_EQ(make([](Metadata& m) { m.SetString("tokenizer.ggml.pre", "default"); }), "ok");
 }
 
+TEST(Tokenizer, OddIdsOfAGgufAreLeftOutAndEveryEndKeyIsRead) {
+  Metadata m("odd.gguf");
+  m.SetString("tokenizer.ggml.model", "gpt2");
+  m.SetString("tokenizer.ggml.pre", "gpt-2");
+  m.SetStrings("tokenizer.ggml.tokens", std::vector<std::string>{"a", "b", "ab", "c", "</s>", "d"});
+  m.SetI32s("tokenizer.ggml.token_type", std::vector<int32_t>{1, 0, 1, 1, 1, 1});
+  m.SetStrings("tokenizer.ggml.merges", std::vector<std::string>{"a b"});
+  m.SetU32("tokenizer.ggml.bos_token_id", 4000000000u);
+  m.SetView("tokenizer.ggml.padding_token_id", MetaValue{MetaType::kI32, int64_t{-1}});
+  m.SetString("tokenizer.ggml.eos_token_id", "b");
+  m.SetI32s("tokenizer.ggml.eos_token_ids", std::vector<int32_t>{1, 77});
+  m.SetU32("tokenizer.ggml.eot_token_id", 0);
+  m.SetU32("tokenizer.ggml.eom_token_id", 3);
+  const auto loaded = Tokenizer::FromMetadata(m);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().message();
+  EXPECT_EQ((*loaded)->bos_token(), -1);
+  EXPECT_EQ((*loaded)->eos_token(), 1);
+  EXPECT_THAT((*loaded)->stop_tokens(), ElementsAre(1, 0, 3, 4));
+  EXPECT_EQ((*loaded)->warnings().size(), 3u);
+  EXPECT_TRUE((*loaded)->IsSpecial(4));
+
+  // Where the merges build it, "</s>" is a word like others.
+  m.SetStrings("tokenizer.ggml.tokens", std::vector<std::string>{"<", "/", "</", "s>", "</s>", "s"});
+  m.SetStrings("tokenizer.ggml.merges", std::vector<std::string>{"< /", "</ s>"});
+  const auto word = Tokenizer::FromMetadata(m);
+  ASSERT_TRUE(word.ok()) << word.status().message();
+  EXPECT_FALSE((*word)->IsSpecial(4));
+  EXPECT_THAT((*word)->stop_tokens(), testing::Not(testing::Contains(4)));
+}
+
 }  // namespace
 }  // namespace inkstone

@@ -126,6 +126,22 @@ TEST_F(CasesTest, EveryEndTokenSurvivesConversion) {
   EXPECT_THAT(*m.GetInts("tokenizer.ggml.eos_token_ids"), ElementsAre(6137, 6135, kToolResponseEnd));
 }
 
+TEST_F(CasesTest, OddIdsOfEndTokensAreLeftOut) {
+  const std::string model = Make("end-tokens-lost");
+  fs::remove(fs::path(model) / "generation_config.json");
+  fs::remove(fs::path(model) / "tokenizer_config.json");
+  std::ofstream(fs::path(model) / "generation_config.json")
+      << R"({"eos_token_id":[-5,"x",null,99999999,6141.0,1e300]})";
+  std::ofstream(fs::path(model) / "tokenizer_config.json") << R"({"bos_token":false,"add_bos_token":"no"})";
+  const auto tokenizer = TokenizerOf(model);
+  ASSERT_NE(tokenizer, nullptr);
+  EXPECT_THAT(tokenizer->stop_tokens(), ::testing::UnorderedElementsAre(kToolResponseEnd, 6137, 6135));
+  EXPECT_THAT(
+      std::vector<std::string>(tokenizer->warnings().begin(), tokenizer->warnings().end()),
+      ElementsAre(HasSubstr("bos_token: expected a string, found false"), HasSubstr("add_bos_token: expected true"),
+                  HasSubstr("eos_token_id: expected ids of the tokenizer's 6144 tokens, found 1E300")));
+}
+
 // A folder with vocab.json, merges.txt and added_tokens.json in place of tokenizer.json.
 class VocabTest : public CasesTest {
  protected:
