@@ -20,10 +20,12 @@ class ChatEncoderTest : public ::testing::Test {
     const auto chat_template = ChatTemplate::Parse(source, "test");
     EXPECT_TRUE(chat_template.ok()) << chat_template.status().message();
     ChatEncoder::Literals literals;
-    const auto text = chat_template->Render(encoder_.Mark(prompt, &literals));
+    const auto text = chat_template->Render(prompt, {}, encoder_.Marker(&literals));
     EXPECT_TRUE(text.ok()) << text.status().message();
+    const auto tokens = encoder_.Encode(*text, literals);
+    EXPECT_TRUE(tokens.ok()) << tokens.status().message();
     std::string out;
-    for (const int32_t token : encoder_.Encode(*text, literals)) {
+    for (const int32_t token : *tokens) {
       if (tokenizer_->IsSpecial(token)) {
         out += "[" + std::to_string(token) + "]";
       } else {

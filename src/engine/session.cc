@@ -27,7 +27,7 @@ struct Wiring {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Engine> engine;
-  Result<ChatTemplate> chat_template = Unimplemented("no chat template");
+  Result<ChatTemplateSet> chat_template = Unimplemented("no chat template");
   SamplingParams sampling;
   SessionInfo info;
   std::unique_ptr<MemoryMeter> meter;
@@ -43,24 +43,31 @@ class SessionImpl final : public Session {
   const SamplingParams& default_sampling() const override { return w_.sampling; }
   MemoryAccount memory() const override { return w_.meter->Read(*w_.engine); }
 
-  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const override {
+  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt, std::stop_token stop) const override {
     ChatEncoder::Literals literals;
-    INK_ASSIGN_OR_RETURN(const std::string text, RenderChat(encoder_.Mark(prompt, &literals)));
-    return encoder_.Encode(text, literals);
+    INK_ASSIGN_OR_RETURN(const std::string text, Render(prompt, stop, encoder_.Marker(&literals)));
+    return encoder_.Encode(text, literals, stop);
   }
 
-  Result<std::string> RenderChat(const ChatPrompt& prompt) const override {
+  Result<std::string> RenderChat(const ChatPrompt& prompt, std::stop_token stop) const override {
+    return Render(prompt, stop, {});
+  }
+
+ private:
+  Result<std::string> Render(const ChatPrompt& prompt, const std::stop_token& stop, const TextMark& mark) const {
     if (!w_.chat_template.ok()) return w_.chat_template.status();
+    RenderLimits limits;
+    limits.stop = stop;
+    if (!prompt.bos_token.empty() && !prompt.eos_token.empty()) return w_.chat_template->Render(prompt, limits, mark);
     ChatPrompt filled = prompt;
     const auto fill = [this](int32_t token, std::string* text) {
       if (text->empty() && token >= 0) *text = w_.tokenizer->TokenBytes(token);
     };
     fill(w_.tokenizer->bos_token(), &filled.bos_token);
     fill(w_.tokenizer->eos_token(), &filled.eos_token);
-    return w_.chat_template->Render(filled);
+    return w_.chat_template->Render(filled, limits, mark);
   }
 
- private:
   Wiring w_;
   ChatEncoder encoder_;
 };
@@ -92,15 +99,6 @@ SessionInfo Describe(const Checkpoint& checkpoint, const ModelConfig& config) {
   info.quantization = Info(static_cast<DType>(most)).name;
   for (const MappedFile& file : checkpoint.files()) info.file_bytes += static_cast<int64_t>(file.size());
   return info;
-}
-
-// A model without a template, or with one that this program cannot read, still completes raw prompts.
-Result<ChatTemplate> ParseTemplate(const Tokenizer& tokenizer, const std::string& path) {
-  if (tokenizer.chat_template().empty()) {
-    return Unimplemented(path + ": the model has no chat template; use a chat ('instruct') model, or raw completion (" +
-                         "/v1/completions, inkstone run --raw)");
-  }
-  return ChatTemplate::Parse(tokenizer.chat_template(), path + ": chat template");
 }
 
 // Null where nothing is to be kept.
@@ -175,7 +173,8 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
 
   INK_ASSIGN_OR_RETURN(w.tokenizer, Tokenizer::Load(*w.checkpoint));
   INK_ASSIGN_OR_RETURN(w.sampling, ReadDefaultSampling(w.checkpoint->metadata(), config.architecture));
-  w.chat_template = ParseTemplate(*w.tokenizer, options.model);
+  // A model without a template, or with one that this program cannot read, still completes raw prompts.
+  w.chat_template = ChatTemplateSet::Parse(w.tokenizer->chat_templates());
   INK_ASSIGN_OR_RETURN(auto model, Model::Load(*w.checkpoint, *w.backend, plan.limits));
   EngineOptions engine;
   engine.context = plan.memory.context;

@@ -38,6 +38,7 @@ PlanOrError PrepareChat(Service& service, const HttpRequest& http) {
   options.logprobs = params.request.top_logprobs >= 0;
   options.think = *think;
   options.parse_tools = request.parse_tools;
+  if (request.parse_tools) options.tool_types = std::make_shared<ToolTypes>(fitted->prompt.tools);
   options.reasoning_field = service.options.reasoning_field;
   options.prompt_tokens = static_cast<int64_t>(fitted->tokens.size());
   options.context = {policy, fitted->dropped};

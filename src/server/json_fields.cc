@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "server/json_writer.h"
+#include "tokenizer/chat_template.h"
 
 namespace inkstone {
 namespace {
@@ -15,7 +16,7 @@ std::string NumberText(double value) { return JsonWriter().Value(value).Take(); 
 
 boost::json::value ParseText(std::string_view text, boost::json::error_code& error) {
   boost::json::parse_options options;
-  options.max_depth = 64;
+  options.max_depth = kMaxJsonDepth;
   return boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, options);
 }
 

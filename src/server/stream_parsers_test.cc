@@ -76,7 +76,7 @@ TEST(ToolCallParser, FindsCallsHoweverTheTextIsCut) {
   const std::string text =
       "Let me look.\n<tool_call>\n{\"name\": \"get\", \"arguments\": {\"q\": \"</x> \\\"a\\\"\", \"n\": 0.5}}\n"
       "</tool_call>\n<tool_call>\n{\"name\":\"now\"}\n</tool_call>";
-  const Found expected{"Let me look.", {{"get", R"({"q":"</x> \"a\"","n":0.5})"}, {"now", "{}"}}};
+  const Found expected{"Let me look.", {{"get", R"({"q": "</x> \"a\"", "n": 0.5})"}, {"now", "{}"}}};
   for (size_t step = 1; step <= text.size(); ++step) EXPECT_EQ(FindCalls(text, step), expected) << step;
 }
 

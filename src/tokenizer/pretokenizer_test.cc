@@ -12,7 +12,9 @@ using testing::ElementsAre;
 
 std::vector<std::string> Pieces(const std::vector<PretokenizerStage>& stages, std::string_view text) {
   std::vector<std::string> pieces;
-  Pretokenize(stages, text, [&](std::string_view piece) { pieces.emplace_back(piece); });
+  SplitWork work(text.size(), {});
+  Pretokenize(
+      stages, text, [&](std::string_view piece) { pieces.emplace_back(piece); }, &work);
   return pieces;
 }
 
