@@ -13,9 +13,9 @@
 
 namespace inkstone {
 
-// The text of a special token ("<|im_end|>") inside a message must not end the message. While a prompt is rendered, each
-// such text is replaced by a mark that the template passes on; after rendering, the text between marks is tokenized
-// with special tokens recognised and the texts that the marks stand for without.
+// The text of a special token ("<|im_end|>") inside a message must not end the message. While a prompt is rendered,
+// each such text is replaced by a mark that the template passes on; after rendering, the text between marks is
+// tokenized with special tokens recognised and the texts that the marks stand for without.
 class ChatEncoder {
  public:
   // The tokenizer is borrowed.

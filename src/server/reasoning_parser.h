@@ -28,8 +28,8 @@ class ReasoningParser {
   };
 
   explicit ReasoningParser(ThinkStart start);
-  // For a tokenizer in which the closing tag is one token: only that token ends the reasoning, the same text of ordinary
-  // tokens does not. The tokenizer is borrowed.
+  // For a tokenizer in which the closing tag is one token: only that token ends the reasoning, the same text of
+  // ordinary tokens does not. The tokenizer is borrowed.
   ReasoningParser(ThinkStart start, const Tokenizer& tokenizer);
   // What is certain after `text`; the start of a possible tag is held back. `tokens` are the event's.
   Parts Push(std::string_view text, std::span<const GeneratedToken> tokens = {});
@@ -61,7 +61,7 @@ class ReasoningParser {
   State state_;
   std::optional<TagTokens> closing_;
   std::string held_;
-  int64_t dropped_ = 0;  // text before held_
+  int64_t dropped_ = 0;           // text before held_
   std::string reasoning_;         // all of it, for Finish
   std::string reasoning_spaces_;  // trailing white space, given only when more reasoning follows
 };

@@ -52,8 +52,8 @@ class JsonCursor {
   std::string closers_;
 };
 
-// The text with what models get wrong made right: control characters in strings escaped, brackets added that are missing
-// at the end (where `complete`), and braces cut off that are too many there.
+// The text with what models get wrong made right: control characters in strings escaped, brackets added that are
+// missing at the end (where `complete`), and braces cut off that are too many there.
 std::string Repaired(std::string_view text, bool complete) {
   std::string out;
   JsonCursor cursor;

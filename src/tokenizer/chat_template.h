@@ -49,7 +49,7 @@ struct ChatPrompt {
 struct RenderLimits {
   int64_t max_steps = 2'000'000;  // statements and expression nodes evaluated
   int64_t max_output_bytes = 64 << 20;
-  int max_depth = 200;  // nested expressions, blocks and macro calls
+  int max_depth = 200;        // nested expressions, blocks and macro calls
   std::stop_token stop = {};  // ends it with kCancelled
 };
 

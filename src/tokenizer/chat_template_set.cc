@@ -64,7 +64,8 @@ Result<ChatTemplateSources> TemplatesOfMetadata(const Metadata& metadata) {
   std::vector<std::string> names = {std::string(kToolUse)};  // is taken also where no list names it
   if (metadata.Find(kNamesKey) != nullptr) {
     INK_ASSIGN_OR_RETURN(const auto listed, metadata.GetStrings(kNamesKey));
-    for (const std::string_view name : listed.subspan(0, std::min(listed.size(), kMaxTemplates))) names.emplace_back(name);
+    for (const std::string_view name : listed.subspan(0, std::min(listed.size(), kMaxTemplates)))
+      names.emplace_back(name);
   }
   for (const std::string& name : names) {
     INK_ASSIGN_OR_RETURN(const std::string_view text, metadata.GetStringOr(std::string(kKey) + "." + name, ""));

@@ -20,8 +20,8 @@ class Runtime {
 
   int64_t now() const { return now_; }  // seconds since 1970
 
-  // Counts work; fails with kResourceExhausted past the limit, and with kCancelled once somebody wants it. Work() is for
-  // loops over bytes.
+  // Counts work; fails with kResourceExhausted past the limit, and with kCancelled once somebody wants it. Work() is
+  // for loops over bytes.
   void Step(int64_t n = 1) {
     if ((slice_left_ -= n) < 0) NextSlice();
   }

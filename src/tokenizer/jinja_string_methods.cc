@@ -53,7 +53,8 @@ Value Split(Runtime& rt, const Args& args) {
   const std::string& separator = p.text(1, "separator");
   if (separator.empty()) Fail("empty separator");
   const int64_t parts = CountText(s, separator);
-  rt.Reserve(static_cast<size_t>(max_split < 0 ? parts : std::min(parts, max_split)) * (sizeof(Value) + sizeof(String)));
+  rt.Reserve(static_cast<size_t>(max_split < 0 ? parts : std::min(parts, max_split)) *
+             (sizeof(Value) + sizeof(String)));
   if (kFromRight) rt.Reserve(separator.size() * sizeof(uint32_t));
   return ListOf(rt, SplitAt(s, separator, max_split, kFromRight), Markup(args));
 }

@@ -42,8 +42,8 @@ size_t Qwen2(const unicode::ClassTable& classes, std::string_view text, size_t p
 
 }  // namespace scan
 
-// Calls emit(piece) for each piece of `text` (valid UTF-8), in order. The pieces live as long as the call. `work` is for
-// all stages of a text; where it ends, the rest is one piece.
+// Calls emit(piece) for each piece of `text` (valid UTF-8), in order. The pieces live as long as the call. `work` is
+// for all stages of a text; where it ends, the rest is one piece.
 template <typename Emit>
 void Pretokenize(const std::vector<PretokenizerStage>& stages, std::string_view text, Emit&& emit, SplitWork* work,
                  size_t first = 0) {

@@ -70,7 +70,9 @@ class Tokenizer::Encoding {
         text, [this](std::string_view stretch) { AddText(stretch); }, [this](int32_t id) { tokens_.push_back(id); });
   }
   std::vector<int32_t> Take() { return std::move(tokens_); }
-  Status status() const { return stop_.stop_requested() ? Status(StatusCode::kCancelled, "cancelled") : work_.status(); }
+  Status status() const {
+    return stop_.stop_requested() ? Status(StatusCode::kCancelled, "cancelled") : work_.status();
+  }
 
  private:
   // Text without tokens of the raw text in it: normalize, take the other added tokens out, cut, encode.
