@@ -68,7 +68,7 @@ def post(port, path, body, timeout=20):
 
 def body_with(text, depth):
     """A request whose every string holds `text`, as JSON already spelled; the arguments nest `depth` deep."""
-    nested = '{"k' + text + '":' * (depth - 1) + '{"' + text + '":"' + text + '"}' + "}" * (depth - 1)
+    nested = ('{"k' + text + '":') * (depth - 1) + '{"' + text + '":"' + text + '"}' + "}" * (depth - 1)
     arguments = json.dumps(nested)  # a text of JSON: escapes stand twice
     return (
         '{"max_tokens":1,"messages":[{"role":"user","content":"%s","name":"%s"},'
