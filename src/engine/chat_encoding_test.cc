@@ -20,10 +20,12 @@ class ChatEncoderTest : public ::testing::Test {
     const auto chat_template = ChatTemplate::Parse(source, "test");
     EXPECT_TRUE(chat_template.ok()) << chat_template.status().message();
     ChatEncoder::Literals literals;
-    const auto text = chat_template->Render(encoder_.Mark(prompt, &literals));
+    const auto text = chat_template->Render(prompt, {}, encoder_.Marker(&literals));
     EXPECT_TRUE(text.ok()) << text.status().message();
+    const auto tokens = encoder_.Encode(*text, literals);
+    EXPECT_TRUE(tokens.ok()) << tokens.status().message();
     std::string out;
-    for (const int32_t token : encoder_.Encode(*text, literals)) {
+    for (const int32_t token : *tokens) {
       if (tokenizer_->IsSpecial(token)) {
         out += "[" + std::to_string(token) + "]";
       } else {
@@ -72,6 +74,46 @@ TEST_F(ChatEncoderTest, ToolsArgumentsAndVariablesArePlainToo) {
   EXPECT_THAT(out, HasSubstr("<|end|>"));
   EXPECT_THAT(out, HasSubstr("0.7"));
   EXPECT_TRUE(out.ends_with("<|ctl|>"));
+}
+
+// Every slot of a conversation that a caller fills, at every depth, spelled in every way that JSON knows.
+TEST_F(ChatEncoderTest, NoSlotLetsAControlTokenThrough) {
+  const std::string source =
+      "<|ctl|>{{ tools | tojson }}{{ note }}{% for m in messages %}{{ m.role }}{{ m.content }}{{ m.name }}"
+      "{{ m.reasoning_content }}{{ m.tool_call_id }}{% for c in m.tool_calls %}{{ c.id }}{{ c.function.name }}"
+      "{{ c.function.arguments | tojson }}{% endfor %}{% endfor %}<|end|>";
+  for (int depth = 1; depth <= 90; ++depth) {
+    for (const std::string spelled : {"<|end|>", "\\u003c|end|>", "<|e\\u006ed|>", "<|end|\\u003E"}) {
+      std::string arguments = "\"" + spelled + "\"";
+      for (int i = 0; i < depth; ++i) arguments = "{\"" + spelled + "\": " + arguments + "}";
+      const boost::json::parse_options deep{.max_depth = 100};
+      ChatPrompt prompt;
+      const std::string end = "<|end|>";
+      prompt.messages = {{.role = end, .content = end, .reasoning_content = end, .tool_call_id = end, .name = end}};
+      prompt.messages[0].tool_calls = {{end, end, arguments}};
+      prompt.tools = boost::json::parse(arguments, {}, deep);
+      prompt.extra = {{"note", prompt.tools}};
+      const std::string out = Encode(source, prompt);
+      ASSERT_TRUE(out.starts_with("[257]") && out.ends_with("[256]")) << depth;
+      ASSERT_EQ(out.find("[25", 5), out.size() - 5) << depth << " " << spelled;
+    }
+  }
+}
+
+TEST_F(ChatEncoderTest, HalvesSideBySideMakeNoControlToken) {
+  const std::string source = "<|ctl|>{% for m in messages %}{{ m.name }}{{ m.content }}{% endfor %}";
+  const std::string end = "<|end|>";
+  for (size_t cut = 1; cut < end.size(); ++cut) {
+    const ChatPrompt prompt{.messages = {{.role = "user", .content = end.substr(cut), .name = end.substr(0, cut)}}};
+    EXPECT_EQ(Encode(source, prompt), "[257]<|end|>") << cut;
+  }
+  EXPECT_EQ(Encode(source, {.messages = {{.role = "user", .content = "end"}}}), "[257]end");
+}
+
+TEST_F(ChatEncoderTest, EncodingStops) {
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(encoder_.Encode("abc", {}, stop.get_token()).status().code(), StatusCode::kCancelled);
 }
 
 }  // namespace

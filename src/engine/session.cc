@@ -28,7 +28,7 @@ struct Wiring {
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Backend> backend;
   std::unique_ptr<Engine> engine;
-  Result<ChatTemplate> chat_template = Unimplemented("no chat template");
+  Result<ChatTemplateSet> chat_template = Unimplemented("no chat template");
   SamplingParams sampling;
   SessionInfo info;
   std::unique_ptr<MemoryMeter> meter;
@@ -44,26 +44,46 @@ class SessionImpl final : public Session {
   const SamplingParams& default_sampling() const override { return w_.sampling; }
   MemoryAccount memory() const override { return w_.meter->Read(*w_.engine); }
 
-  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const override {
+  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt, std::stop_token stop) const override {
     ChatEncoder::Literals literals;
-    INK_ASSIGN_OR_RETURN(const std::string text, RenderChat(encoder_.Mark(prompt, &literals)));
-    return encoder_.Encode(text, literals);
+    INK_ASSIGN_OR_RETURN(const std::string text, Render(prompt, stop, encoder_.Marker(&literals)));
+    return encoder_.Encode(text, literals, stop);
   }
 
-  Result<std::string> RenderChat(const ChatPrompt& prompt) const override {
-    if (!w_.chat_template.ok()) return w_.chat_template.status();
-    ChatPrompt filled = prompt;
-    const auto fill = [this](int32_t token, std::string* text) {
-      if (text->empty() && token >= 0) *text = w_.tokenizer->TokenBytes(token);
-    };
-    fill(w_.tokenizer->bos_token(), &filled.bos_token);
-    fill(w_.tokenizer->eos_token(), &filled.eos_token);
-    INK_ASSIGN_OR_RETURN(std::string text, w_.chat_template->Render(filled));
-    if (!prompt.continue_final_message) return text;
-    return CutAfterMessage(std::move(text), prompt.messages.back().content);
+  Result<std::string> RenderChat(const ChatPrompt& prompt, std::stop_token stop) const override {
+    return Render(prompt, stop, {});
   }
 
  private:
+  Result<std::string> Render(const ChatPrompt& prompt, const std::stop_token& stop, const TextMark& mark) const {
+    if (!w_.chat_template.ok()) return w_.chat_template.status();
+    RenderLimits limits;
+    limits.stop = stop;
+    ChatPrompt filled;  // a copy only where the model's texts are missing
+    const bool complete = !prompt.bos_token.empty() && !prompt.eos_token.empty();
+    if (!complete) filled = Filled(prompt);
+    const ChatPrompt& used = complete ? prompt : filled;
+    if (!prompt.continue_final_message) return w_.chat_template->Render(used, limits, mark);
+    const std::string_view last = prompt.messages.back().content;
+    std::string last_rendered(last);
+    const TextMark remember = [&](std::string_view text, TextSlot slot) {
+      std::string marked = mark ? mark(text, slot) : std::string(text);
+      if (text == last) last_rendered = marked;
+      return marked;
+    };
+    INK_ASSIGN_OR_RETURN(std::string text, w_.chat_template->Render(used, limits, remember));
+    return CutAfterMessage(std::move(text), last_rendered);
+  }
+
+  ChatPrompt Filled(ChatPrompt prompt) const {
+    const auto fill = [this](int32_t token, std::string* text) {
+      if (text->empty() && token >= 0) *text = w_.tokenizer->TokenBytes(token);
+    };
+    fill(w_.tokenizer->bos_token(), &prompt.bos_token);
+    fill(w_.tokenizer->eos_token(), &prompt.eos_token);
+    return prompt;
+  }
+
   Wiring w_;
   ChatEncoder encoder_;
 };
@@ -98,15 +118,6 @@ SessionInfo Describe(const Checkpoint& checkpoint, const ModelConfig& config) {
   info.quantization = Info(static_cast<DType>(most)).name;
   for (const MappedFile& file : checkpoint.files()) info.file_bytes += static_cast<int64_t>(file.size());
   return info;
-}
-
-// A model without a template, or with one that this program cannot read, still completes raw prompts.
-Result<ChatTemplate> ParseTemplate(const Tokenizer& tokenizer, const std::string& path) {
-  if (tokenizer.chat_template().empty()) {
-    return Unimplemented(path + ": the model has no chat template; use a chat ('instruct') model, or raw completion (" +
-                         "/v1/completions, inkstone run --raw)");
-  }
-  return ChatTemplate::Parse(tokenizer.chat_template(), path + ": chat template");
 }
 
 // Null where nothing is to be kept.
@@ -185,7 +196,8 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
        {w.checkpoint->warnings(), std::span<const std::string>(config.warnings), w.tokenizer->warnings()}) {
     w.info.warnings.insert(w.info.warnings.end(), more.begin(), more.end());
   }
-  w.chat_template = ParseTemplate(*w.tokenizer, options.model);
+  // A model without a template, or with one that this program cannot read, still completes raw prompts.
+  w.chat_template = ChatTemplateSet::Parse(w.tokenizer->chat_templates());
   INK_ASSIGN_OR_RETURN(auto model, Model::Load(*w.checkpoint, *w.backend, plan.limits));
   EngineOptions engine;
   engine.context = plan.memory.context;

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -13,7 +14,7 @@
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
 #include "planner/memory_account.h"
-#include "tokenizer/chat_template.h"
+#include "tokenizer/chat_template_set.h"
 #include "tokenizer/tokenizer.h"
 
 namespace inkstone {
@@ -76,9 +77,11 @@ class Session {
 
   // Renders a conversation with the model's template and tokenizes it. Special tokens of the template are recognised,
   // their text inside messages is not (it is taken as plain text).
-  virtual Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const = 0;
+  // A hostile model may need long for it, within the bounds of RenderLimits and SplitWork; `stop` ends it with
+  // kCancelled before.
+  virtual Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt, std::stop_token stop = {}) const = 0;
   // The rendered text, for /apply-template and for reasoning detection.
-  virtual Result<std::string> RenderChat(const ChatPrompt& prompt) const = 0;
+  virtual Result<std::string> RenderChat(const ChatPrompt& prompt, std::stop_token stop = {}) const = 0;
 };
 
 }  // namespace inkstone

@@ -99,13 +99,23 @@ TEST(Chat, GivesSeveralChoicesTheirOwnSeeds) {
 }
 
 TEST(Chat, SplitsReasoning) {
-  RunningServer server(Says({"<th", "ink>\nhm", "\n</thi", "nk>\n\nyes"}));
+  RunningServer server(Says({"<th", "ink>\nhm", "\n", "</think>", "\n\nyes"}));
   server.session.mutable_info().thinks = true;
   server.Start();
   const auto message =
       Parse(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).body).at("choices").at(0).at("message");
   EXPECT_EQ(Text(message.at("reasoning_content")), "hm");
   EXPECT_EQ(Text(message.at("content")), "yes");
+}
+
+TEST(Chat, AClosingTagOfOrdinaryTokensEndsNoReasoning) {
+  RunningServer server(Says({"<think>", "\nUse ", "</th", "ink>", " to strip.\n\n", "</think>", "\n\nDone."}));
+  server.session.mutable_info().thinks = true;
+  server.Start();
+  const auto message =
+      Parse(server.Ask("POST", "/v1/chat/completions", ChatBody("hi")).body).at("choices").at(0).at("message");
+  EXPECT_EQ(Text(message.at("reasoning_content")), "Use </think> to strip.");
+  EXPECT_EQ(Text(message.at("content")), "Done.");
 }
 
 TEST(Chat, KnowsThinkingThatThePromptHasOpened) {
@@ -131,7 +141,7 @@ TEST(Chat, StreamsToolCalls) {
   EXPECT_THAT(Text(first.at("id")), HasSubstr("call_"));
   EXPECT_EQ(Text(first.at("type")), "function");
   EXPECT_EQ(Text(first.at("function").at("name")), "get");
-  EXPECT_THAT(streamed[2], HasSubstr(R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\":0.7}"}}]})"));
+  EXPECT_THAT(streamed[2], HasSubstr(R"({"tool_calls":[{"index":0,"function":{"arguments":"{\"a\": 0.7}"}}]})"));
   EXPECT_THAT(streamed[3], HasSubstr(R"("finish_reason":"tool_calls")"));
 
   const auto whole = Parse(server.Ask("POST", "/v1/chat/completions", ChatBody("hi", tools)).body);

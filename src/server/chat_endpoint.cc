@@ -64,6 +64,7 @@ PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
   options.think = *think;
   options.parse_tools = request.parse_tools;
   options.parallel_tool_calls = request.parallel_tool_calls;
+  if (request.parse_tools) options.tool_types = std::make_shared<ToolTypes>(fitted->prompt.tools);
   options.reasoning_field = service.options.reasoning_field;
   options.prompt_tokens = static_cast<int64_t>(fitted->tokens.size());
   options.context = {policy, fitted->dropped};

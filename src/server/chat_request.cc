@@ -15,9 +15,10 @@ namespace {
 
 using boost::json::value;
 
-// Text of a content field: a string, or text parts joined.
-void ParseContent(FieldReader& message, std::string* content) {
+// Text of a content field: a string, or text parts joined. `is_null`: the field is there and says null.
+void ParseContent(FieldReader& message, std::string* content, bool* is_null) {
   const value* found = message.Find("content");
+  *is_null = found == nullptr && message.Has("content");
   if (found == nullptr) return;
   if (found->is_string()) {
     content->assign(View(found->get_string()));
@@ -118,7 +119,7 @@ void ParseMessage(FieldReader& fields, const value& item, size_t index, ChatRequ
   if (reader.ok() && std::find(kRoles.begin(), kRoles.end(), message.role) == kRoles.end()) {
     reader.Fail("role", "\"system\", \"developer\", \"user\", \"assistant\" or \"tool\"", reader.Find("role"));
   }
-  ParseContent(reader, &message.content);
+  ParseContent(reader, &message.content, &message.content_is_null);
   reader.String("name", &message.name);
   if (message.role == "assistant") {
     if (!reader.String("reasoning_content", &message.reasoning_content)) {

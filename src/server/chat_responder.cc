@@ -4,7 +4,7 @@ namespace inkstone {
 
 ChatResponder::ChatResponder(ChatResponderOptions options, const Tokenizer& tokenizer)
     : options_(std::move(options)), tokenizer_(tokenizer) {
-  for (int i = 0; i < options_.choices; ++i) choices_.emplace_back(options_.think, options_.parse_tools);
+  for (int i = 0; i < options_.choices; ++i) choices_.emplace_back(options_, tokenizer_);
 }
 
 std::string ChatResponder::Chunk(size_t index, const std::string& delta, const std::string& finish, bool first) {
@@ -82,7 +82,7 @@ std::string ChatResponder::OnEvent(size_t index, const GenerationEvent& event) {
     choice.tokens.insert(choice.tokens.end(), event.tokens.begin(), event.tokens.end());
     choice.unsent.insert(choice.unsent.end(), event.tokens.begin(), event.tokens.end());
   }
-  const auto parts = choice.reasoning_parser.Push(event.text);
+  const auto parts = choice.reasoning_parser.Push(event.text, event.tokens);
   out += Advance(index, parts.reasoning, choice.tool_parser.Push(parts.answer));
   if (!event.finish) return out;
 

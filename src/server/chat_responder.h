@@ -22,6 +22,7 @@ struct ChatResponderOptions {
   ThinkStart think = ThinkStart::kNever;
   bool parse_tools = false;
   bool parallel_tool_calls = true;  // else calls after the first are left out
+  std::shared_ptr<const ToolTypes> tool_types = {};  // of the request's tools
   std::string reasoning_field;
   int64_t prompt_tokens = 0;
   ContextReport context;
@@ -43,7 +44,8 @@ class ChatResponder final : public Responder {
     ParsedToolCall call;
   };
   struct Choice {
-    Choice(ThinkStart think, bool tools) : reasoning_parser(think), tool_parser(tools) {}
+    Choice(const ChatResponderOptions& options, const Tokenizer& tokenizer)
+        : reasoning_parser(options.think, tokenizer), tool_parser(options.parse_tools, options.tool_types) {}
     ReasoningParser reasoning_parser;
     ToolCallParser tool_parser;
     std::string reasoning;

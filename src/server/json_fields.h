@@ -23,6 +23,8 @@ class FieldReader {
   explicit FieldReader(const boost::json::object& object, std::string path = "")
       : object_(object), path_(std::move(path)) {}
 
+  // Also when it is JSON null.
+  bool Has(std::string_view name) const { return object_.contains({name.data(), name.size()}); }
   // Null when absent or JSON null.
   const boost::json::value* Find(std::string_view name) const;
   // False when absent; fails on another type or outside [low, high].

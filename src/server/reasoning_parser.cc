@@ -23,12 +23,29 @@ ReasoningParser::ReasoningParser(ThinkStart start)
              : start == ThinkStart::kInside ? State::kReasoning
                                             : State::kStart) {}
 
-ReasoningParser::Parts ReasoningParser::Push(std::string_view text) {
+ReasoningParser::ReasoningParser(ThinkStart start, const Tokenizer& tokenizer) : ReasoningParser(start) {
+  if (start == ThinkStart::kNever) return;
+  if (const int32_t id = tokenizer.TokenId(kClose); id >= 0) closing_.emplace(TagTokens{id, StreamDecoder(tokenizer)});
+}
+
+ReasoningParser::Parts ReasoningParser::Push(std::string_view text, std::span<const GeneratedToken> tokens) {
   Parts parts;
   held_.append(text);
+  for (const GeneratedToken& token : tokens) {
+    if (!closing_) break;
+    closing_->decoded += static_cast<int64_t>(closing_->decoder.Push(token.token).size());
+    if (token.token != closing_->id) continue;
+    const size_t size = closing_->decoder.skips(token.token) ? 0 : kClose.size();
+    closing_->tags.push_back({closing_->decoded - static_cast<int64_t>(size), size});
+  }
   while (!held_.empty() && Step(&parts)) {
   }
   return parts;
+}
+
+void ReasoningParser::Drop(size_t bytes) {
+  held_.erase(0, bytes);
+  dropped_ += static_cast<int64_t>(bytes);
 }
 
 // White space at both ends of the reasoning belongs to the tags.
@@ -46,6 +63,36 @@ void ReasoningParser::AddReasoning(std::string_view text, Parts* parts) {
   if (!reasoning_.empty()) reasoning_spaces_ += text.substr(solid);
 }
 
+bool ReasoningParser::StepReasoning(Parts* parts) {
+  size_t close = std::string::npos;
+  size_t size = kClose.size();
+  size_t certain = 0;  // bytes of held_ that no tag can begin in
+  if (closing_) {
+    // Text may come before its tokens: where a tag may be is known as far as these reach.
+    const int64_t known = closing_->decoded - dropped_;
+    certain = static_cast<size_t>(std::clamp<int64_t>(known, 0, static_cast<int64_t>(held_.size())));
+    while (!closing_->tags.empty() && closing_->tags.front().begin < dropped_) closing_->tags.pop_front();
+    if (!closing_->tags.empty()) {
+      const auto begin = static_cast<size_t>(closing_->tags.front().begin - dropped_);
+      size = closing_->tags.front().size;
+      if (begin + size <= held_.size()) close = begin;
+      certain = std::min(certain, begin);
+    }
+  } else {
+    close = held_.find(kClose);
+    certain = held_.size() - PartialTagLength(held_, kClose);
+  }
+  if (close == std::string::npos) {
+    AddReasoning(std::string_view(held_).substr(0, certain), parts);
+    Drop(certain);
+    return false;
+  }
+  AddReasoning(std::string_view(held_).substr(0, close), parts);
+  Drop(close + size);
+  state_ = State::kTrimAnswer;
+  return true;
+}
+
 bool ReasoningParser::Step(Parts* parts) {
   switch (state_) {
     case State::kStart: {
@@ -53,7 +100,7 @@ bool ReasoningParser::Step(Parts* parts) {
       if (begin == std::string::npos) return false;
       const std::string_view rest = std::string_view(held_).substr(begin);
       if (rest.starts_with(kOpen)) {
-        held_.erase(0, begin + kOpen.size());
+        Drop(begin + kOpen.size());
         state_ = State::kReasoning;
         return true;
       }
@@ -61,23 +108,12 @@ bool ReasoningParser::Step(Parts* parts) {
       state_ = State::kAnswer;
       return true;
     }
-    case State::kReasoning: {
-      const size_t close = held_.find(kClose);
-      if (close != std::string::npos) {
-        AddReasoning(std::string_view(held_).substr(0, close), parts);
-        held_.erase(0, close + kClose.size());
-        state_ = State::kTrimAnswer;
-        return true;
-      }
-      const size_t certain = held_.size() - PartialTagLength(held_, kClose);
-      AddReasoning(std::string_view(held_).substr(0, certain), parts);
-      held_.erase(0, certain);
-      return false;
-    }
+    case State::kReasoning:
+      return StepReasoning(parts);
     case State::kTrimAnswer: {  // the template puts "\n\n" between </think> and the answer
       const size_t begin = held_.find_first_not_of(kSpaces);
       if (begin == std::string::npos) return false;
-      held_.erase(0, begin);
+      Drop(begin);
       state_ = State::kAnswer;
       return true;
     }

@@ -1,10 +1,7 @@
 #include "server/tool_call_parser.h"
 
-#include <boost/json.hpp>
-#include <optional>
+#include <utility>
 
-#include "server/json_fields.h"
-#include "server/json_writer.h"
 #include "server/reasoning_parser.h"
 
 namespace inkstone {
@@ -13,27 +10,6 @@ namespace {
 constexpr std::string_view kOpen = "<tool_call>";
 constexpr std::string_view kClose = "</tool_call>";
 constexpr std::string_view kSpaces = " \t\r\n";
-
-std::optional<ParsedToolCall> ParseCall(std::string_view body) {
-  const auto value = ParseJson(body);
-  if (!value || !value->is_object()) return std::nullopt;
-  const auto& object = value->get_object();
-  const auto* name = object.if_contains("name");
-  if (name == nullptr || !name->is_string() || name->get_string().empty()) return std::nullopt;
-  ParsedToolCall call{.name = std::string(View(name->get_string())), .arguments = "{}"};
-  const auto* arguments = object.if_contains("arguments");
-  if (arguments == nullptr) arguments = object.if_contains("parameters");
-  if (arguments == nullptr || arguments->is_null()) return call;
-  if (arguments->is_object()) {
-    call.arguments = ToJson(*arguments);
-    return call;
-  }
-  if (!arguments->is_string()) return std::nullopt;
-  const auto inner = ParseJson(View(arguments->get_string()));  // some models write the object as a string
-  if (!inner || !inner->is_object()) return std::nullopt;
-  call.arguments = ToJson(*inner);
-  return call;
-}
 
 }  // namespace
 
@@ -49,8 +25,8 @@ ToolCallParser::Parts ToolCallParser::Push(std::string_view text) {
   return parts;
 }
 
-void ToolCallParser::EndCall(std::string_view body, std::string_view raw, Parts* parts) {
-  if (auto call = ParseCall(body)) {
+void ToolCallParser::EndCall(std::string_view body, std::string_view raw, bool complete, Parts* parts) {
+  if (auto call = ParseToolCallText(body, complete, *types_)) {
     parts->calls.push_back(std::move(*call));
     any_call_ = true;
   } else {
@@ -68,7 +44,7 @@ bool ToolCallParser::Step(Parts* parts) {
     const std::string body = held_.substr(0, close);
     held_.erase(0, close + kClose.size());
     inside_ = false;
-    EndCall(body, std::string(kOpen) + body + std::string(kClose), parts);
+    EndCall(body, std::string(kOpen) + body + std::string(kClose), true, parts);
     return true;
   }
   const size_t open = held_.find(kOpen);
@@ -91,7 +67,7 @@ bool ToolCallParser::Step(Parts* parts) {
 ToolCallParser::Parts ToolCallParser::Finish() {
   Parts parts;
   if (inside_) {
-    EndCall(held_, std::string(kOpen) + held_, &parts);
+    EndCall(held_, std::string(kOpen) + held_, false, &parts);
   } else if (!any_call_ || held_.find_first_not_of(kSpaces) != std::string::npos) {
     parts.content = held_;
   }

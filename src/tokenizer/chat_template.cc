@@ -17,65 +17,101 @@ std::string Located(const std::string& name, jinja::Position position, const std
          message;
 }
 
-// A tool call's arguments: the object that the text holds, or the text itself when it is not JSON.
-jinja::Value Arguments(const std::string& text) {
-  boost::json::parse_options options;
-  options.max_depth = 90;
-  boost::system::error_code error;
-  const boost::json::value parsed = boost::json::parse(text, error, {}, options);
-  return error ? jinja::InputText(text) : jinja::FromJson(parsed);
-}
+// What a template makes of values that clients write in more than one way, found out by trying.
+struct Habits {
+  bool text_arguments = false;  // a call's arguments as JSON text, not as an object
+  bool null_content = true;     // `content: null` as none, not as ""
+};
 
-jinja::Value ToValue(const ToolCall& call) {
-  using jinja::InputDict;
-  using jinja::InputText;
-  std::vector<std::pair<std::string_view, jinja::Value>> items;
-  if (!call.id.empty()) items.emplace_back("id", InputText(call.id));
-  items.emplace_back("type", InputText("function"));
-  items.emplace_back("function", InputDict({{"name", InputText(call.name)}, {"arguments", Arguments(call.arguments)}}));
-  return InputDict(std::move(items));
-}
+// The caller's conversation as the values that transformers' apply_chat_template passes.
+class Variables {
+ public:
+  Variables(const Habits& habits, const TextMark& mark) : habits_(habits), mark_(mark) {}
 
-jinja::Value ToValue(const ChatMessage& message) {
-  using jinja::InputText;
-  std::vector<std::pair<std::string_view, jinja::Value>> items;
-  items.emplace_back("role", InputText(message.role));
-  items.emplace_back("content", InputText(message.content));
-  if (!message.reasoning_content.empty()) {
-    items.emplace_back("reasoning_content", InputText(message.reasoning_content));
+  // Those of `extra` come first, and so replace others of the same name.
+  jinja::Interpreter::Variables Of(const ChatPrompt& prompt) const {
+    jinja::Interpreter::Variables variables;
+    for (const auto& item : prompt.extra) variables.emplace_back(item.key(), jinja::FromJson(item.value(), mark_));
+    std::vector<jinja::Value> messages;
+    for (const ChatMessage& message : prompt.messages) messages.push_back(Message(message));
+    variables.emplace_back("messages", jinja::InputList(std::move(messages)));
+    variables.emplace_back("tools", jinja::FromJson(prompt.tools, mark_));
+    variables.emplace_back("documents", jinja::Value::None());
+    variables.emplace_back("add_generation_prompt", jinja::Value::Bool(prompt.add_generation_prompt));
+    variables.emplace_back("bos_token", jinja::InputText(prompt.bos_token));
+    variables.emplace_back("eos_token", jinja::InputText(prompt.eos_token));
+    if (prompt.enable_thinking.has_value()) {
+      variables.emplace_back("enable_thinking", jinja::Value::Bool(*prompt.enable_thinking));
+    }
+    return variables;
   }
-  if (!message.tool_calls.empty()) {
-    std::vector<jinja::Value> calls;
-    for (const ToolCall& call : message.tool_calls) calls.push_back(ToValue(call));
-    items.emplace_back("tool_calls", jinja::InputList(std::move(calls)));
-  }
-  if (!message.tool_call_id.empty()) items.emplace_back("tool_call_id", InputText(message.tool_call_id));
-  if (!message.name.empty()) items.emplace_back("name", InputText(message.name));
-  return jinja::InputDict(std::move(items));
-}
 
-// Variables as transformers' apply_chat_template passes them; `extra` replaces those of the same name.
-jinja::Interpreter::Variables ToVariables(const ChatPrompt& prompt) {
-  jinja::Interpreter::Variables variables;
-  for (const auto& item : prompt.extra) variables.emplace_back(item.key(), jinja::FromJson(item.value()));
-  std::vector<jinja::Value> messages;
-  for (const ChatMessage& message : prompt.messages) messages.push_back(ToValue(message));
-  variables.emplace_back("messages", jinja::InputList(std::move(messages)));
-  variables.emplace_back("tools", jinja::FromJson(prompt.tools));
-  variables.emplace_back("documents", jinja::Value::None());
-  variables.emplace_back("add_generation_prompt", jinja::Value::Bool(prompt.add_generation_prompt));
-  variables.emplace_back("bos_token", jinja::InputText(prompt.bos_token));
-  variables.emplace_back("eos_token", jinja::InputText(prompt.eos_token));
-  if (prompt.enable_thinking.has_value()) {
-    variables.emplace_back("enable_thinking", jinja::Value::Bool(*prompt.enable_thinking));
+ private:
+  using Items = std::vector<std::pair<std::string_view, jinja::Value>>;
+
+  jinja::Value Text(const std::string& text, TextSlot slot = TextSlot::kText) const {
+    return jinja::InputText(mark_ ? mark_(text, slot) : text);
   }
-  return variables;
+
+  // The object that the text holds, or the text itself when it is not JSON. Strings are marked after they are parsed:
+  // escapes can spell anything.
+  jinja::Value Arguments(const std::string& text) const {
+    if (habits_.text_arguments) return Text(text);
+    boost::json::parse_options options;
+    options.max_depth = kMaxJsonDepth;
+    boost::system::error_code error;
+    const boost::json::value parsed = boost::json::parse(text, error, {}, options);
+    return error ? Text(text) : jinja::FromJson(parsed, mark_);
+  }
+
+  jinja::Value Call(const ToolCall& call) const {
+    Items items;
+    if (!call.id.empty()) items.emplace_back("id", Text(call.id));
+    items.emplace_back("type", jinja::InputText("function"));
+    items.emplace_back("function",
+                       jinja::InputDict({{"name", Text(call.name)}, {"arguments", Arguments(call.arguments)}}));
+    return jinja::InputDict(std::move(items));
+  }
+
+  jinja::Value Message(const ChatMessage& message) const {
+    Items items;
+    items.emplace_back("role", Text(message.role, TextSlot::kName));
+    const bool null = message.content_is_null && habits_.null_content;
+    items.emplace_back("content", null ? jinja::Value::None() : Text(message.content));
+    if (!message.reasoning_content.empty()) items.emplace_back("reasoning_content", Text(message.reasoning_content));
+    if (!message.tool_calls.empty()) {
+      std::vector<jinja::Value> calls;
+      for (const ToolCall& call : message.tool_calls) calls.push_back(Call(call));
+      items.emplace_back("tool_calls", jinja::InputList(std::move(calls)));
+    }
+    if (!message.tool_call_id.empty()) items.emplace_back("tool_call_id", Text(message.tool_call_id));
+    if (!message.name.empty()) items.emplace_back("name", Text(message.name));
+    return jinja::InputDict(std::move(items));
+  }
+
+  const Habits& habits_;
+  const TextMark& mark_;
+};
+
+// A call and its answer, as a conversation of its own.
+ChatPrompt ProbePrompt() {
+  ChatPrompt prompt;
+  prompt.now = 0;
+  prompt.messages.resize(3);
+  prompt.messages[0] = {.role = "user", .content = "question"};
+  ChatMessage& call = prompt.messages[1];
+  call.role = "assistant";
+  call.content_is_null = true;
+  call.tool_calls.push_back({"abcdefghi", "probe", R"({"needle": "thread"})"});
+  prompt.messages[2] = {.role = "tool", .content = "answer", .tool_call_id = "abcdefghi", .name = "probe"};
+  return prompt;
 }
 
 }  // namespace
 
 struct ChatTemplate::Impl {
   jinja::Template source;
+  Habits habits;
 
   Result<std::string> Run(const jinja::Interpreter::Variables& variables, const RenderLimits& limits,
                           int64_t now) const {
@@ -97,6 +133,27 @@ struct ChatTemplate::Impl {
       return DataLoss(source.name + ": " + error.message);
     }
   }
+  Result<std::string> Render(const ChatPrompt& prompt, const Habits& as, const RenderLimits& limits,
+                             const TextMark& mark) const {
+    return RunWith([&] { return Variables(as, mark).Of(prompt); }, limits,
+                   prompt.now.has_value() ? *prompt.now : static_cast<int64_t>(std::time(nullptr)));
+  }
+
+  // Renders a call in each way. Objects and none are what transformers passes: another way is taken only where it
+  // works and these fail, or come out as Python writes them ({'needle': 'thread'}, None).
+  void FindHabits() {
+    const RenderLimits limits{.max_steps = 50'000, .max_output_bytes = 1 << 20};
+    const auto render = [&](const Habits& as) { return Render(ProbePrompt(), as, limits, {}); };
+    const auto has = [](const Result<std::string>& text, std::string_view part) {
+      return text.ok() && text->find(part) != std::string::npos;
+    };
+    const auto object = render({.text_arguments = false, .null_content = false});
+    const auto text = render({.text_arguments = true, .null_content = false});
+    habits.text_arguments = has(text, R"({"needle": "thread"})") && (!object.ok() || has(object, "{'needle'"));
+    const auto& empty = habits.text_arguments ? text : object;
+    const auto null = render({.text_arguments = habits.text_arguments, .null_content = true});
+    habits.null_content = null.ok() ? !has(null, "None") || has(empty, "None") : !empty.ok();
+  }
 };
 
 ChatTemplate::ChatTemplate(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -116,12 +173,13 @@ Result<ChatTemplate> ChatTemplate::Parse(std::string_view source, std::string na
   } catch (const jinja::SyntaxError& error) {
     return DataLoss(Located(impl->source.name, error.position, error.message));
   }
+  impl->FindHabits();
   return ChatTemplate(std::move(impl));
 }
 
-Result<std::string> ChatTemplate::Render(const ChatPrompt& prompt, const RenderLimits& limits) const {
-  return impl_->RunWith([&] { return ToVariables(prompt); }, limits,
-                        prompt.now.has_value() ? *prompt.now : static_cast<int64_t>(std::time(nullptr)));
+Result<std::string> ChatTemplate::Render(const ChatPrompt& prompt, const RenderLimits& limits,
+                                         const TextMark& mark) const {
+  return impl_->Render(prompt, impl_->habits, limits, mark);
 }
 
 Result<std::string> ChatTemplate::Render(const boost::json::object& variables, const RenderLimits& limits) const {

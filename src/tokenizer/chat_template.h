@@ -3,8 +3,10 @@
 
 #include <boost/json/value.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +14,9 @@
 #include "core/status.h"
 
 namespace inkstone {
+
+// Nesting of the JSON in a request, and of a call's arguments that are JSON within a text: one bound for all who parse.
+inline constexpr int kMaxJsonDepth = 64;
 
 struct ToolCall {
   std::string id;
@@ -26,6 +31,7 @@ struct ChatMessage {
   std::vector<ToolCall> tool_calls;
   std::string tool_call_id;  // of a tool's turn
   std::string name;
+  bool content_is_null = false;  // `content: null`, which some templates ask for; `content` is then empty
 };
 
 struct ChatPrompt {
@@ -44,8 +50,16 @@ struct ChatPrompt {
 struct RenderLimits {
   int64_t max_steps = 2'000'000;  // statements and expression nodes evaluated
   int64_t max_output_bytes = 64 << 20;
-  int max_depth = 200;  // nested expressions, blocks and macro calls
+  int max_depth = 200;        // nested expressions, blocks and macro calls
+  std::stop_token stop = {};  // ends it with kCancelled
 };
+
+// What stands for a text of the caller (a message, a key or a string of a tool) in a rendering.
+enum class TextSlot {
+  kName,  // a role or a key: compared by templates
+  kText,
+};
+using TextMark = std::function<std::string(std::string_view, TextSlot)>;
 
 // Parsed once, rendered by any number of threads.
 class ChatTemplate {
@@ -58,7 +72,9 @@ class ChatTemplate {
 
   // kInvalidArgument when the template calls raise_exception (its message is the error's), kDataLoss with line and
   // column on other failures, kResourceExhausted when a limit is reached.
-  Result<std::string> Render(const ChatPrompt& prompt, const RenderLimits& limits = {}) const;
+  // Every text that comes from the caller goes through `mark`, but for the tokens that the model itself names.
+  Result<std::string> Render(const ChatPrompt& prompt, const RenderLimits& limits = {},
+                             const TextMark& mark = {}) const;
   // The general form: any variables.
   Result<std::string> Render(const boost::json::object& variables, const RenderLimits& limits = {}) const;
 

@@ -1,12 +1,13 @@
-#include "tokenizer/chat_template.h"
-
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
 #include <chrono>
 #include <fstream>
 #include <sstream>
+#include <stop_token>
 #include <thread>
+
+#include "tokenizer/chat_template_set.h"
 
 namespace inkstone {
 namespace {
@@ -217,6 +218,87 @@ TEST(ChatTemplate, LimitsAreTheCallers) {
   EXPECT_EQ(RenderText("{{ 'ab' * 1000 }}", {}, {.max_output_bytes = 1500}).status().code(),
             StatusCode::kResourceExhausted);
   EXPECT_EQ(RenderText("{{ [[[[[[1]]]]]] }}", {}, {.max_depth = 4}).status().code(), StatusCode::kResourceExhausted);
+}
+
+TEST(ChatTemplate, SearchesAreLinear) {
+  const std::string a(1 << 20, 'a');
+  const std::string needle = std::string(1 << 19, 'a') + "b" + std::string(1 << 18, 'a');
+  const auto begin = std::chrono::steady_clock::now();
+  const auto text = RenderText(
+      "{{ s.find(n) }} {{ s.rfind(n) }} {{ s.count(n) }} {{ n in s }} {{ s.replace(n, '')|length }} "
+      "{{ s.split(n)|length }} {{ s.rsplit(n)|length }} {{ s.partition(n)[1] }}{{ s.rpartition(n)[1] }}",
+      {{"s", a}, {"n", needle}});
+  ASSERT_TRUE(text.ok()) << text.status().message();
+  EXPECT_EQ(*text, "-1 -1 0 False 1048576 1 1 ");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_EQ(*RenderText("{{ 'abab'.rfind('ab') }}{{ 'aaa'.rfind('') }}{{ 'xabaabab'.rfind('aba') }}"), "234");
+}
+
+TEST(ChatTemplate, RenderingStops) {
+  std::stop_source stop;
+  stop.request_stop();
+  RenderLimits limits;
+  limits.stop = stop.get_token();
+  EXPECT_EQ(RenderText("{{ 1 }}", {}, limits).status().code(), StatusCode::kCancelled);
+}
+
+ChatPrompt NullContentCall() {
+  ChatPrompt prompt;
+  prompt.messages.resize(1);
+  prompt.messages[0].role = "assistant";
+  prompt.messages[0].content_is_null = true;
+  prompt.messages[0].tool_calls.push_back({"c1", "ls", R"({"path": "/tmp"})"});
+  return prompt;
+}
+
+std::string RenderCall(const std::string& source) {
+  const auto parsed = ChatTemplate::Parse("{% for m in messages %}" + source + "{% endfor %}", "t");
+  EXPECT_TRUE(parsed.ok()) << parsed.status().message();
+  const auto text = parsed->Render(NullContentCall());
+  return text.ok() ? *text : text.status().message();
+}
+
+TEST(ChatTemplate, NullContentIsNoneWhereTheTemplateCanTakeIt) {
+  EXPECT_EQ(RenderCall("{% if m.content is none %}CALL{% else %}[{{ m.content }}]{% endif %}"), "CALL");
+  EXPECT_EQ(RenderCall("[{{ m.role + m.content }}]"), "[assistant]");  // none can't be added
+  EXPECT_EQ(RenderCall("[{{ m.content }}]"), "[]");                    // "None" would be shown
+  EXPECT_EQ(RenderCall("{{ m.content | tojson }}"), "null");
+}
+
+TEST(ChatTemplate, ArgumentsAreWhatTheTemplateCanTake) {
+  const std::string call = "m.tool_calls[0].function.arguments";
+  const std::string with = "{% if m.tool_calls %}";
+  EXPECT_EQ(RenderCall(with + "{{ " + call + " | tojson }}{% endif %}"), R"({"path": "/tmp"})");
+  EXPECT_EQ(RenderCall(with + "{{ 'x' + " + call + " }}{% endif %}"), R"(x{"path": "/tmp"})");
+  EXPECT_EQ(RenderCall(with + "{{ " + call + " }}{% endif %}"), R"({"path": "/tmp"})");
+  EXPECT_EQ(RenderCall(with + "{% for k, v in " + call + ".items() %}{{ k }}={{ v }}{% endfor %}{% endif %}"),
+            "path=/tmp");
+}
+
+TEST(ChatTemplateSet, ToolsChooseTheirOwn) {
+  const auto set = ChatTemplateSet::Parse(
+      {{"default", "D:{{ messages[0].content }}"}, {"tool_use", "T:{{ messages[0].content }} {{ tools|length }}"}});
+  ASSERT_TRUE(set.ok()) << set.status().message();
+  ChatPrompt prompt;
+  prompt.messages.resize(1);
+  prompt.messages[0].content = "Q";
+  EXPECT_EQ(*set->Render(prompt), "D:Q");
+  prompt.tools = json::array{1};
+  EXPECT_EQ(*set->Render(prompt), "T:Q 1");
+  EXPECT_EQ(ChatTemplateSet::Parse({}).status().code(), StatusCode::kUnimplemented);
+  EXPECT_EQ(*ChatTemplateSet::Parse({{"rag", "R"}})->Render(prompt), "R");
+  const auto none = ChatTemplateSet::Parse({{"a", "x"}, {"b", "y"}});
+  EXPECT_EQ(none.status().message(), "the model's chat templates: expected one named \"default\", found a, b");
+}
+
+TEST(ChatTemplateSet, LivesInMetadata) {
+  const ChatTemplateSources sources = {{"default", "D"}, {"tool_use", "T"}, {"rag", "R"}};
+  Metadata metadata("test");
+  ExportTemplates(sources, &metadata);
+  const auto found = TemplatesOfMetadata(metadata);
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_EQ(*found, sources);
+  EXPECT_EQ(*metadata.GetString("tokenizer.chat_template"), "D");
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "tokenizer/jinja_runtime.h"
+#include "tokenizer/jinja_text.h"
 
 namespace inkstone::jinja {
 namespace {
@@ -184,7 +185,7 @@ bool Contains(Runtime& rt, const Value& container, const Value& item) {
         Fail("'in <string>' requires string as left operand, not " + std::string(TypeName(item)));
       }
       rt.Work(container.text().size());
-      return container.text().find(item.text()) != std::string::npos;
+      return FindText(container.text(), item.text()) != std::string::npos;
     case Type::kList:
     case Type::kTuple:
       for (const Value& v : container.items()) {

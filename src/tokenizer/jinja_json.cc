@@ -193,7 +193,7 @@ Value InputDict(std::vector<std::pair<std::string_view, Value>> items) {
   return Value(Type::kDict, std::move(heap));
 }
 
-Value FromJson(const boost::json::value& json) {
+Value FromJson(const boost::json::value& json, const TextMark& mark) {
   switch (json.kind()) {
     case boost::json::kind::null:
       return Value::None();
@@ -206,16 +206,19 @@ Value FromJson(const boost::json::value& json) {
     case boost::json::kind::double_:
       return Value::Float(json.get_double());
     case boost::json::kind::string:
-      return InputText(json.get_string());
+      return InputText(mark ? mark(json.get_string(), TextSlot::kText) : std::string(json.get_string()));
     case boost::json::kind::array: {
       std::vector<Value> items;
-      for (const boost::json::value& item : json.get_array()) items.push_back(FromJson(item));
+      for (const boost::json::value& item : json.get_array()) items.push_back(FromJson(item, mark));
       return InputList(std::move(items));
     }
     case boost::json::kind::object: {
-      std::vector<std::pair<std::string_view, Value>> items;
-      for (const auto& item : json.get_object()) items.emplace_back(item.key(), FromJson(item.value()));
-      return InputDict(std::move(items));
+      std::vector<std::pair<std::string, Value>> items;
+      for (const auto& item : json.get_object()) {
+        items.emplace_back(mark ? mark(item.key(), TextSlot::kName) : std::string(item.key()),
+                           FromJson(item.value(), mark));
+      }
+      return InputDict({items.begin(), items.end()});
     }
   }
   return Value::None();

@@ -11,8 +11,9 @@
 
 namespace inkstone::jinja {
 
-// Values of the caller: not counted against the limits of a rendering. Fails when nested too deeply.
-Value FromJson(const boost::json::value& json);
+// Values of the caller: not counted against the limits of a rendering. Fails when nested too deeply. Keys and strings
+// go through `mark` where there is one.
+Value FromJson(const boost::json::value& json, const TextMark& mark = {});
 Value InputText(std::string_view text);
 Value InputList(std::vector<Value> items);
 // Keys are distinct.

@@ -11,6 +11,8 @@ namespace {
 constexpr int kMaxValueDepth = 128;
 // Values alive at one time; a whole 256K-token conversation is some 2 MB.
 constexpr int64_t kMaxLiveBytes = 48 << 20;
+// Between two looks at whether somebody has cancelled: some milliseconds at most.
+constexpr int64_t kSliceSteps = 4096;
 // Dictionaries of more items than this get a hash index.
 constexpr size_t kLinearSearchItems = 8;
 
@@ -42,9 +44,15 @@ Value Runtime::MakeNamespace() {
   return namespaces_.back();
 }
 
-void Runtime::StepsExhausted() const {
-  throw Error{StatusCode::kResourceExhausted,
-              "the template needs more than " + std::to_string(limits_.max_steps) + " steps"};
+void Runtime::NextSlice() {
+  if (limits_.stop.stop_requested()) throw Error{StatusCode::kCancelled, "rendering was cancelled"};
+  steps_left_ += slice_left_;  // what was taken too much
+  if (steps_left_ < 0) {
+    throw Error{StatusCode::kResourceExhausted,
+                "the template needs more than " + std::to_string(limits_.max_steps) + " steps"};
+  }
+  slice_left_ = std::min(steps_left_, kSliceSteps);
+  steps_left_ -= slice_left_;
 }
 
 void Runtime::DepthExhausted() {

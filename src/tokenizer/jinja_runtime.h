@@ -20,9 +20,10 @@ class Runtime {
 
   int64_t now() const { return now_; }  // seconds since 1970
 
-  // Counts work; fails with kResourceExhausted past the limit. Work() is for loops over bytes.
+  // Counts work; fails with kResourceExhausted past the limit, and with kCancelled once somebody wants it. Work() is
+  // for loops over bytes.
   void Step(int64_t n = 1) {
-    if ((steps_left_ -= n) < 0) StepsExhausted();
+    if ((slice_left_ -= n) < 0) NextSlice();
   }
   void Work(size_t bytes) { Step(static_cast<int64_t>(bytes / 256)); }
   // Fails unless `bytes` more could be held.
@@ -68,13 +69,14 @@ class Runtime {
   };
 
  private:
-  [[noreturn]] void StepsExhausted() const;
+  void NextSlice();
   [[noreturn]] void DepthExhausted();
   Value MakeSequence(Type type, std::vector<Value> items, bool is_group);
 
   RenderLimits limits_;
   Budget budget_;
-  int64_t steps_left_;
+  int64_t steps_left_;      // behind those of the slice
+  int64_t slice_left_ = 0;  // steps until the next look at the limits
   int depth_ = 0;
   int64_t now_;
   std::vector<Value> namespaces_;

@@ -52,6 +52,10 @@ Value Split(Runtime& rt, const Args& args) {
   if (!p.given(1)) return ListOf(rt, SplitSpace(s, max_split, kFromRight), Markup(args));
   const std::string& separator = p.text(1, "separator");
   if (separator.empty()) Fail("empty separator");
+  const int64_t parts = CountText(s, separator);
+  rt.Reserve(static_cast<size_t>(max_split < 0 ? parts : std::min(parts, max_split)) *
+             (sizeof(Value) + sizeof(String)));
+  if (kFromRight) rt.Reserve(separator.size() * sizeof(uint32_t));
   return ListOf(rt, SplitAt(s, separator, max_split, kFromRight), Markup(args));
 }
 
@@ -68,7 +72,8 @@ Value Partition(Runtime& rt, const Args& args) {
   const std::string& separator = p.text(1, "separator");
   if (separator.empty()) Fail("empty separator");
   rt.Work(s.size());
-  const size_t at = kFromRight ? s.rfind(separator) : s.find(separator);
+  if (kFromRight) rt.Reserve(separator.size() * sizeof(uint32_t));
+  const size_t at = kFromRight ? FindLastText(s, separator) : FindText(s, separator);
   if (at == s.npos) {
     return kFromRight ? rt.Tuple({rt.Str(""), rt.Str(""), rt.Str(s)}) : rt.Tuple({rt.Str(s), rt.Str(""), rt.Str("")});
   }
@@ -118,7 +123,8 @@ Int FindIn(Runtime& rt, const Args& args, const char* name, bool from_right) {
   const Window window = WindowOf(rt, p, args.positional[0].string(), 2);
   if (!window.valid) return -1;
   const std::string_view s = std::string_view(Self(args)).substr(window.begin, window.end - window.begin);
-  const size_t at = from_right ? s.rfind(needle) : s.find(needle);
+  if (from_right) rt.Reserve(needle.size() * sizeof(uint32_t));
+  const size_t at = from_right ? FindLastText(s, needle) : FindText(s, needle);
   return at == s.npos ? -1 : CodePoints(std::string_view(Self(args)).substr(0, window.begin + at));
 }
 
@@ -141,9 +147,7 @@ Value Count(Runtime& rt, const Args& args) {
   if (!window.valid) return Value::Integer(0);
   const std::string_view s = std::string_view(Self(args)).substr(window.begin, window.end - window.begin);
   if (needle.empty()) return Value::Integer(CodePoints(s) + 1);
-  Int n = 0;
-  for (size_t at = s.find(needle); at != s.npos; at = s.find(needle, at + needle.size())) ++n;
-  return Value::Integer(n);
+  return Value::Integer(CountText(s, needle));
 }
 
 Value Replace(Runtime& rt, const Args& args) {
@@ -167,7 +171,7 @@ Value Replace(Runtime& rt, const Args& args) {
       rt.Reserve(out.size());
     }
   } else {
-    for (size_t at; left > 0 && (at = s.find(from, pos)) != s.npos; --left) {
+    for (size_t at; left > 0 && (at = FindText(s, from, pos)) != s.npos; --left) {
       out.append(s, pos, at - pos);
       out += to;
       pos = at + from.size();
@@ -237,6 +241,7 @@ Value ExpandTabs(Runtime& rt, const Args& args) {
   std::string out;
   int64_t column = 0;
   const std::string& s = Self(args);
+  rt.Work(s.size());
   for (size_t i = 0, n; i < s.size(); i += n) {
     n = CodePointBytes(s, i);
     if (s[i] == '\t') {
@@ -270,9 +275,10 @@ Value IsAscii(Runtime& rt, const Args& args) {
   rt.Work(Self(args).size());
   return Value::Bool(std::all_of(Self(args).begin(), Self(args).end(), [](char c) { return (c & 0x80) == 0; }));
 }
-Value IsIdentifier(Runtime&, const Args& args) {
+Value IsIdentifier(Runtime& rt, const Args& args) {
   const Params p("isidentifier", args, {""}, 1);
   const std::string& s = Self(args);
+  rt.Work(s.size() * 4);
   bool valid = !s.empty();
   for (size_t i = 0; i < s.size(); i += CodePointBytes(s, i)) {
     const int32_t c = CodePointAt(s, i);
@@ -287,9 +293,10 @@ Value HasCase(Runtime& rt, const Args& args) {
   return FindTest(kUpper ? "upper" : "lower")(rt, args);
 }
 
-Value IsTitleMethod(Runtime&, const Args& args) {
+Value IsTitleMethod(Runtime& rt, const Args& args) {
   const Params p("istitle", args, {""}, 1);
   const std::string& s = Self(args);
+  rt.Work(s.size() * 4);
   bool in_word = false;
   bool found = false;
   for (size_t i = 0; i < s.size(); i += CodePointBytes(s, i)) {

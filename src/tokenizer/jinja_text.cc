@@ -3,6 +3,7 @@
 #include <utf8proc.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace inkstone::jinja {
 namespace {
@@ -341,6 +342,40 @@ std::string Capitalize(std::string_view s) {
   return out;
 }
 
+size_t FindText(std::string_view s, std::string_view needle, size_t from) {
+  if (from > s.size()) return s.npos;
+  if (needle.empty()) return from;
+  // The C library's search is the two-way algorithm (Crochemore and Perrin 1991).
+  const void* found = memmem(s.data() + from, s.size() - from, needle.data(), needle.size());
+  return found == nullptr ? s.npos : static_cast<size_t>(static_cast<const char*>(found) - s.data());
+}
+
+// Knuth, Morris and Pratt's search, from the end.
+size_t FindLastText(std::string_view s, std::string_view needle) {
+  if (needle.size() > s.size()) return s.npos;
+  if (needle.empty()) return s.size();
+  const size_t m = needle.size();
+  const auto at = [&](size_t i) { return needle[m - 1 - i]; };
+  std::vector<uint32_t> border(m, 0);  // of the first i + 1 bytes from the end
+  for (size_t i = 1, k = 0; i < m; ++i) {
+    while (k > 0 && at(i) != at(k)) k = border[k - 1];
+    if (at(i) == at(k)) ++k;
+    border[i] = static_cast<uint32_t>(k);
+  }
+  for (size_t i = s.size(), k = 0; i-- > 0;) {
+    while (k > 0 && s[i] != at(k)) k = border[k - 1];
+    if (s[i] == at(k)) ++k;
+    if (k == m) return i;
+  }
+  return s.npos;
+}
+
+int64_t CountText(std::string_view s, std::string_view needle) {
+  int64_t n = 0;
+  for (size_t at = FindText(s, needle); at != s.npos; at = FindText(s, needle, at + needle.size())) ++n;
+  return n;
+}
+
 std::string_view StripSpace(std::string_view s, Side side) {
   return Strip(s, side, [](std::string_view c) { return IsSpace(CodePointAt(c, 0)); });
 }
@@ -394,7 +429,7 @@ std::vector<std::string_view> SplitAt(std::string_view s, std::string_view separ
                                       bool from_right) {
   std::vector<std::string_view> parts;
   while (max_split < 0 || static_cast<int64_t>(parts.size()) < max_split) {
-    const size_t at = from_right ? s.rfind(separator) : s.find(separator);
+    const size_t at = from_right ? FindLastText(s, separator) : FindText(s, separator);
     if (at == std::string_view::npos) break;
     if (from_right) {
       parts.push_back(s.substr(at + separator.size()));

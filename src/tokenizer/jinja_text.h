@@ -36,6 +36,11 @@ std::string SwapCase(std::string_view s);
 std::string TitleCase(std::string_view s);  // str.title
 std::string Capitalize(std::string_view s);
 
+// As std::string_view's find and rfind, in linear time for every text: those take the product of both sizes.
+size_t FindText(std::string_view s, std::string_view needle, size_t from = 0);
+size_t FindLastText(std::string_view s, std::string_view needle);
+int64_t CountText(std::string_view s, std::string_view needle);  // without overlaps; `needle` is not empty
+
 enum class Side { kBoth, kLeft, kRight };
 std::string_view StripSpace(std::string_view s, Side side);
 std::string_view StripChars(std::string_view s, std::string_view chars, Side side);

@@ -42,9 +42,11 @@ size_t Qwen2(const unicode::ClassTable& classes, std::string_view text, size_t p
 
 }  // namespace scan
 
-// Calls emit(piece) for each piece of `text` (valid UTF-8), in order. The pieces live as long as the call.
+// Calls emit(piece) for each piece of `text` (valid UTF-8), in order. The pieces live as long as the call. `work` is
+// for all stages of a text; where it ends, the rest is one piece.
 template <typename Emit>
-void Pretokenize(const std::vector<PretokenizerStage>& stages, std::string_view text, Emit&& emit, size_t first = 0) {
+void Pretokenize(const std::vector<PretokenizerStage>& stages, std::string_view text, Emit&& emit, SplitWork* work,
+                 size_t first = 0) {
   if (text.empty()) return;
   if (first == stages.size()) {
     emit(text);
@@ -56,7 +58,7 @@ void Pretokenize(const std::vector<PretokenizerStage>& stages, std::string_view 
     if (last) {
       emit(piece);
     } else {
-      Pretokenize(stages, piece, emit, first + 1);
+      Pretokenize(stages, piece, emit, work, first + 1);
     }
   };
   const unicode::ClassTable& classes = unicode::ClassTable::Get();
@@ -75,7 +77,7 @@ void Pretokenize(const std::vector<PretokenizerStage>& stages, std::string_view 
     case StageKind::kLlama3:
       return run([&](size_t pos) { return scan::Qwen2(classes, text, pos, 3); });
     case StageKind::kRegex:
-      return stage.regex.front().Split(text, next);
+      return stage.regex.front().Split(text, next, work);
     case StageKind::kDigit:
     case StageKind::kDigits:
       return run([&](size_t pos) {

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <random>
+#include <stop_token>
 
 namespace inkstone {
 namespace {
@@ -12,7 +14,9 @@ using testing::ElementsAre;
 
 std::vector<std::string> Pieces(const std::vector<PretokenizerStage>& stages, std::string_view text) {
   std::vector<std::string> pieces;
-  Pretokenize(stages, text, [&](std::string_view piece) { pieces.emplace_back(piece); });
+  SplitWork work(text.size(), {});
+  Pretokenize(
+      stages, text, [&](std::string_view piece) { pieces.emplace_back(piece); }, &work);
   return pieces;
 }
 
@@ -94,6 +98,47 @@ TEST(SplitRegex, CatastrophicPatternsEnd) {
   const std::string text(60, 'a');
   const auto pieces = RegexPieces("(?:a+)+b", text);
   EXPECT_THAT(pieces, ElementsAre(text));
+}
+
+// Work is counted over the text, not over a match: each of these is dear in its own way.
+TEST(SplitRegex, WorkOfATextIsBounded) {
+  for (const char* pattern : {"(?:a+)+b", "(?:a|aa)+b", "[^x]*[yz]", "(?:[^x]*[yz]|b)+", "(?=(?:a+)+c)a"}) {
+    const auto stage = GenericStageFromRegex(pattern);
+    ASSERT_TRUE(stage.ok()) << pattern;
+    const std::string text(1 << 20, 'a');
+    SplitWork work(text.size(), {});
+    size_t bytes = 0;
+    const auto begin = std::chrono::steady_clock::now();
+    Pretokenize(
+        {*stage}, text, [&](std::string_view piece) { bytes += piece.size(); }, &work);
+    EXPECT_EQ(work.status().code(), StatusCode::kResourceExhausted) << pattern;
+    EXPECT_EQ(bytes, text.size()) << pattern;
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20)) << pattern;
+  }
+}
+
+TEST(SplitRegex, WorkSufficesForPatternsInUse) {
+  const auto stage = GenericStageFromRegex(RegexOf(StageKind::kQwen2));
+  ASSERT_TRUE(stage.ok());
+  for (const std::string part : {"a", " ", "1", "\n", "'s ", "Words, and 12 numbers.\n\n", "\u4e16 ", "!?"}) {
+    std::string text;
+    while (text.size() < (1 << 20)) text += part;
+    SplitWork work(text.size(), {});
+    Pretokenize(
+        {*stage}, text, [](std::string_view) {}, &work);
+    EXPECT_TRUE(work.status().ok()) << testing::PrintToString(part);
+  }
+}
+
+TEST(SplitRegex, StopsWhenAsked) {
+  const auto stage = GenericStageFromRegex("(?:a+)+b");
+  std::stop_source stop;
+  stop.request_stop();
+  const std::string text(1000, 'a');
+  SplitWork work(text.size(), stop.get_token());
+  Pretokenize(
+      {*stage}, text, [](std::string_view) {}, &work);
+  EXPECT_EQ(work.status().code(), StatusCode::kCancelled);
 }
 
 }  // namespace

@@ -11,8 +11,14 @@
 namespace inkstone {
 namespace {
 
-constexpr uint32_t kMatchLimit = 50'000'000;
-constexpr uint32_t kHeapLimitKib = 1 << 20;
+// Of SplitWork: patterns in use spend some 10 a byte. 4 MB may cost some two seconds.
+constexpr size_t kUnitsPerText = 8'000'000;
+constexpr size_t kUnitsPerByte = 32;
+constexpr size_t kBytesPerUnit = 64;  // of text run over
+constexpr size_t kUnitsBetweenLooks = 16'384;
+
+constexpr uint32_t kMatchLimit = 50'000'000;  // of one match, should its callouts be left out
+constexpr uint32_t kHeapLimitKib = 64 << 10;
 constexpr size_t kJitStackBytes = 32 << 20;
 
 // White space as Oniguruma has it: PCRE2's \s would add U+180E.
@@ -164,24 +170,64 @@ using JitStack = std::unique_ptr<pcre2_jit_stack, Deleter<pcre2_jit_stack_free>>
 
 }  // namespace
 
+SplitWork::SplitWork(size_t text_bytes, std::stop_token stop)
+    : limit_(kUnitsPerText + kUnitsPerByte * text_bytes), stop_(std::move(stop)) {}
+
+bool SplitWork::Spend(size_t units) {
+  spent_ += units;
+  if (ended()) return false;
+  if (spent_ > limit_) ended_ = StatusCode::kResourceExhausted;
+  if (spent_ >= next_look_) {
+    next_look_ = spent_ + kUnitsBetweenLooks;
+    if (stop_.stop_requested()) ended_ = StatusCode::kCancelled;
+  }
+  return !ended();
+}
+
+Status SplitWork::status() const {
+  if (ended_ == StatusCode::kOk) return Status::Ok();
+  if (ended_ == StatusCode::kCancelled) return Status(ended_, "tokenizing was cancelled");
+  return Status(ended_, "the regular expression of the model's tokenizer needs more than " + std::to_string(limit_) +
+                            " steps on this text");
+}
+
+namespace {
+
+// Where one match is.
+struct Progress {
+  SplitWork* work;
+  size_t position;
+};
+
+// PCRE2 calls it before every item of the pattern that it tries.
+int CountItem(pcre2_callout_block* block, void* data) {
+  auto* progress = static_cast<Progress*>(data);
+  const size_t now = block->current_position;
+  const size_t passed = now > progress->position ? now - progress->position : 0;
+  progress->position = now;
+  return progress->work->Spend(1 + passed / kBytesPerUnit) ? 0 : PCRE2_ERROR_CALLOUT;
+}
+
+}  // namespace
+
 struct SplitRegex::Code {
   std::unique_ptr<pcre2_code, Deleter<pcre2_code_free>> code;
   MatchContext limits;  // shared by every thread, never changed
 
   // As pcre2_match. JIT starts on the machine's stack and gets a larger one when that is too small; what is too deep
   // for that, too, goes to the interpreter.
-  int Match(std::string_view text, size_t start, pcre2_match_data* match) const {
+  int Match(std::string_view text, size_t start, pcre2_match_data* match, pcre2_match_context* counted) const {
     const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
     const auto run = [&](uint32_t flags, pcre2_match_context* context) {
       return pcre2_match(code.get(), subject, text.size(), start, PCRE2_NO_UTF_CHECK | flags, match, context);
     };
-    const int rc = run(0, limits.get());
+    const int rc = run(0, counted);
     if (rc != PCRE2_ERROR_JIT_STACKLIMIT) return rc;
-    const MatchContext context(pcre2_match_context_copy(limits.get()));
+    const MatchContext context(pcre2_match_context_copy(counted));
     const JitStack stack(pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr));
     pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
     const int second = run(0, context.get());
-    return second == PCRE2_ERROR_JIT_STACKLIMIT ? run(PCRE2_NO_JIT, limits.get()) : second;
+    return second == PCRE2_ERROR_JIT_STACKLIMIT ? run(PCRE2_NO_JIT, counted) : second;
   }
 };
 
@@ -191,7 +237,7 @@ Result<SplitRegex> SplitRegex::Compile(std::string_view pattern) {
   int error = 0;
   size_t offset = 0;
   // Ruby's ^ and $, which Oniguruma follows here, are those of lines.
-  const uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  const uint32_t flags = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT;
   std::unique_ptr<pcre2_compile_context, Deleter<pcre2_compile_context_free>> context(
       pcre2_compile_context_create(nullptr));
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
@@ -220,16 +266,23 @@ std::string SplitRegex::Quote(std::string_view text) {
   return out;
 }
 
-void SplitRegex::Split(std::string_view text, const std::function<void(std::string_view)>& emit) const {
+void SplitRegex::Split(std::string_view text, const std::function<void(std::string_view)>& emit,
+                       SplitWork* work) const {
   const MatchData match(pcre2_match_data_create_from_pattern(code_->code.get(), nullptr));
+  const MatchContext counted(pcre2_match_context_copy(code_->limits.get()));
+  Progress progress{work, 0};
+  pcre2_set_callout(counted.get(), CountItem, &progress);
   const auto put = [&](size_t begin, size_t end) {
     if (begin < end) emit(text.substr(begin, end - begin));
   };
   size_t done = 0;   // everything before was emitted
   size_t start = 0;  // of the next search
   size_t last_match_end = SIZE_MAX;
-  while (start <= text.size()) {
-    if (code_->Match(text, start, match.get()) < 0) break;
+  while (start <= text.size() && work->Spend(1)) {
+    progress.position = start;
+    const int rc = code_->Match(text, start, match.get(), counted.get());
+    if (rc < 0 && rc != PCRE2_ERROR_NOMATCH && !work->ended()) work->End(StatusCode::kResourceExhausted);
+    if (rc < 0) break;
     const size_t* range = pcre2_get_ovector_pointer(match.get());
     const size_t begin = range[0];
     const size_t end = range[1];

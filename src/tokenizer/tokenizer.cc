@@ -46,19 +46,6 @@ struct Tokenizer::Impl {
     normalized_matcher.Add(token);
   }
 
-  // Text without tokens of the raw text in it: normalize, take the other added tokens out, cut, encode.
-  void EncodeText(std::string_view text, SpecialText mode, PieceCache* cache, std::vector<int32_t>* out) const {
-    std::string buffer;
-    const std::string_view normalized = parts.nfc ? NormalizeNfc(text, &buffer) : text;
-    const auto encode = [&](std::string_view piece) { cache->Encode(bpe, piece, out); };
-    const auto pieces = [&](std::string_view stretch) { Pretokenize(parts.stages, stretch, encode); };
-    if (mode == SpecialText::kPlain || normalized_matcher.empty()) {
-      pieces(normalized);
-    } else {
-      normalized_matcher.Split(normalized, pieces, [out](int32_t id) { out->push_back(id); });
-    }
-  }
-
   TokenTable tokens;
   BpeModel bpe;
   TokenizerParts parts;  // without tokens, words and merges, which live above
@@ -66,6 +53,53 @@ struct Tokenizer::Impl {
   AddedTokenMatcher normalized_matcher;
   std::unordered_set<int32_t> special;
   size_t longest = 0;  // bytes of a token
+};
+
+// One text on its way to tokens.
+class Tokenizer::Encoding {
+ public:
+  Encoding(const Impl& impl, size_t text_bytes, SpecialText mode, const std::stop_token& stop)
+      : impl_(impl), mode_(mode), stop_(stop), cache_(text_bytes >= kCacheFrom), work_(text_bytes, stop) {
+    tokens_.reserve(text_bytes / 3 + 8);
+  }
+
+  void Add(std::string_view text) {
+    std::string replaced;
+    if (!unicode::IsValidUtf8(text)) {
+      replaced = unicode::ReplaceIllFormed(text);
+      text = replaced;
+    }
+    if (mode_ == SpecialText::kPlain) return AddText(text);
+    impl_.raw_matcher.Split(
+        text, [this](std::string_view stretch) { AddText(stretch); }, [this](int32_t id) { tokens_.push_back(id); });
+  }
+  std::vector<int32_t> Take() { return std::move(tokens_); }
+  Status status() const {
+    return stop_.stop_requested() ? Status(StatusCode::kCancelled, "cancelled") : work_.status();
+  }
+
+ private:
+  // Text without tokens of the raw text in it: normalize, take the other added tokens out, cut, encode.
+  void AddText(std::string_view text) {
+    std::string buffer;
+    const std::string_view normalized = impl_.parts.nfc ? NormalizeNfc(text, &buffer) : text;
+    const auto encode = [this](std::string_view piece) {
+      if (!stop_.stop_requested()) cache_.Encode(impl_.bpe, piece, &tokens_);
+    };
+    const auto pieces = [&](std::string_view stretch) { Pretokenize(impl_.parts.stages, stretch, encode, &work_); };
+    if (mode_ == SpecialText::kPlain || impl_.normalized_matcher.empty()) {
+      pieces(normalized);
+    } else {
+      impl_.normalized_matcher.Split(normalized, pieces, [this](int32_t id) { tokens_.push_back(id); });
+    }
+  }
+
+  const Impl& impl_;
+  const SpecialText mode_;
+  const std::stop_token& stop_;
+  PieceCache cache_;
+  SplitWork work_;
+  std::vector<int32_t> tokens_;
 };
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -93,21 +127,18 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::FromMetadata(const Metadata& metad
 }
 
 std::vector<int32_t> Tokenizer::Encode(std::string_view text, SpecialText mode) const {
-  std::string replaced;
-  if (!unicode::IsValidUtf8(text)) {
-    replaced = unicode::ReplaceIllFormed(text);
-    text = replaced;
-  }
-  std::vector<int32_t> out;
-  out.reserve(text.size() / 3 + 8);
-  PieceCache cache(text.size() >= kCacheFrom);
-  const auto encode = [&](std::string_view stretch) { impl_->EncodeText(stretch, mode, &cache, &out); };
-  if (mode == SpecialText::kPlain) {
-    encode(text);
-  } else {
-    impl_->raw_matcher.Split(text, encode, [&out](int32_t id) { out.push_back(id); });
-  }
-  return out;
+  const std::stop_token never;
+  Encoding encoding(*impl_, text.size(), mode, never);
+  encoding.Add(text);
+  return encoding.Take();
+}
+
+Result<std::vector<int32_t>> Tokenizer::TryEncode(std::string_view text, SpecialText mode,
+                                                  const std::stop_token& stop) const {
+  Encoding encoding(*impl_, text.size(), mode, stop);
+  encoding.Add(text);
+  INK_RETURN_IF_ERROR(encoding.status());
+  return encoding.Take();
 }
 
 std::string Tokenizer::Decode(std::span<const int32_t> tokens, bool skip_special) const {
@@ -140,8 +171,9 @@ int32_t Tokenizer::bos_token() const { return impl_->parts.bos; }
 int32_t Tokenizer::eos_token() const { return impl_->parts.eos; }
 bool Tokenizer::add_bos() const { return impl_->parts.add_bos; }
 std::span<const int32_t> Tokenizer::stop_tokens() const { return impl_->parts.stop; }
-const std::string& Tokenizer::chat_template() const { return impl_->parts.chat_template; }
 std::span<const std::string> Tokenizer::warnings() const { return impl_->parts.warnings; }
+std::string_view Tokenizer::chat_template() const { return MainTemplate(impl_->parts.chat_templates); }
+const ChatTemplateSources& Tokenizer::chat_templates() const { return impl_->parts.chat_templates; }
 
 Status Tokenizer::ExportMetadata(int32_t model_vocab, Metadata* metadata) const {
   const TokenizerParts& parts = impl_->parts;
@@ -149,7 +181,7 @@ Status Tokenizer::ExportMetadata(int32_t model_vocab, Metadata* metadata) const 
                       .merges = impl_->bpe.merges(),
                       .added = parts.added,
                       .pre_name = parts.pre_name,
-                      .chat_template = parts.chat_template,
+                      .chat_templates = parts.chat_templates,
                       .bos = parts.bos,
                       .eos = parts.eos,
                       .padding = parts.padding,

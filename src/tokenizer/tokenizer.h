@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/status.h"
 #include "formats/checkpoint.h"
+#include "tokenizer/chat_template_set.h"
 
 namespace inkstone {
 
@@ -38,6 +40,10 @@ class Tokenizer {
   // Thread-safe. Invalid UTF-8 is replaced by U+FFFD as Python's errors="replace" does, one per maximal ill-formed
   // part. Time is O(n log n) in the text for every input.
   std::vector<int32_t> Encode(std::string_view text, SpecialText mode) const;
+  // The same for texts and models of strangers. kResourceExhausted when the model's regular expressions cost more than
+  // SplitWork allows (Encode then takes the rest of the text as one piece), kCancelled soon after `stop`.
+  Result<std::vector<int32_t>> TryEncode(std::string_view text, SpecialText mode,
+                                         const std::stop_token& stop = {}) const;
 
   // Bytes of the tokens joined, as Hugging Face's decode(skip_special_tokens=skip_special,
   // clean_up_tokenization_spaces=False); ill-formed UTF-8 becomes U+FFFD. Ids outside the vocabulary decode to nothing.
@@ -57,7 +63,8 @@ class Tokenizer {
   // Tokens that end a generation: those that the model's files name, and those whose text is known to end a turn
   // ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", ...).
   std::span<const int32_t> stop_tokens() const;
-  const std::string& chat_template() const;  // Jinja source, empty when the model has none
+  std::string_view chat_template() const;  // Jinja source of the main one, empty when the model has none
+  const ChatTemplateSources& chat_templates() const;
   // What was odd about the files and is read otherwise than it is written, for people; as a rule nothing.
   std::span<const std::string> warnings() const;
 
@@ -67,6 +74,7 @@ class Tokenizer {
 
  private:
   struct Impl;
+  class Encoding;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
@@ -78,6 +86,8 @@ class StreamDecoder {
       : tokenizer_(&tokenizer), skip_special_(skip_special) {}
   // Text that is complete after this token; may be empty. An ill-formed part becomes U+FFFD once it can't be completed.
   std::string Push(int32_t token);
+  // Whether a token adds no text whatever its bytes.
+  bool skips(int32_t token) const { return skip_special_ && tokenizer_->IsSpecial(token); }
   // What is still held back, as U+FFFD if it is incomplete.
   std::string Flush();
 

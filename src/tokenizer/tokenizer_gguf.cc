@@ -224,7 +224,7 @@ Result<TokenizerParts> PartsFromMetadata(const Metadata& metadata) {
   parts.padding = FirstOrNone(ReadIds(metadata, "tokenizer.ggml.padding_token_id", &parts));
   ReadStops(metadata, &parts);
   INK_ASSIGN_OR_RETURN(parts.add_bos, metadata.GetBoolOr("tokenizer.ggml.add_bos_token", parts.add_bos));
-  INK_ASSIGN_OR_RETURN(parts.chat_template, metadata.GetStringOr("tokenizer.chat_template", ""));
+  INK_ASSIGN_OR_RETURN(parts.chat_templates, TemplatesOfMetadata(metadata));
   return parts;
 }
 
@@ -263,7 +263,7 @@ Status ExportParts(const TokenizerExport& from, int32_t model_vocab, Metadata* m
   set_id("tokenizer.ggml.padding_token_id", from.padding);
   ExportStops(from, metadata);
   metadata->SetBool("tokenizer.ggml.add_bos_token", from.add_bos);
-  if (!from.chat_template.empty()) metadata->SetString("tokenizer.chat_template", from.chat_template);
+  ExportTemplates(from.chat_templates, metadata);
   return Status::Ok();
 }
 

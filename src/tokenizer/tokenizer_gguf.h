@@ -14,7 +14,7 @@ struct TokenizerExport {
   std::span<const BpeModel::Merge> merges;
   const std::vector<AddedToken>& added;
   const std::string& pre_name;
-  const std::string& chat_template;
+  const ChatTemplateSources& chat_templates;
   int32_t bos;
   int32_t eos;
   int32_t padding;

@@ -389,17 +389,18 @@ void NamedToken(const Origin& origin, const json::object& config, const char* ke
   }
 }
 
-Status ChatTemplateText(const Origin& origin, const json::value* value, std::string* out) {
+// chat_template of tokenizer_config.json: one text, or a list of named ones.
+Status ReadChatTemplates(const Origin& origin, const json::value* value, ChatTemplateSources* out) {
   if (IsNullOrMissing(value)) return Status::Ok();
   if (!value->is_array()) {
-    INK_ASSIGN_OR_RETURN(*out, origin.String("chat_template", value));
+    INK_ASSIGN_OR_RETURN((*out)["default"], origin.String("chat_template", value));
     return Status::Ok();
   }
   for (const json::value& item : value->get_array()) {
     INK_ASSIGN_OR_RETURN(const json::object* entry, origin.Object("chat_template[]", &item));
     INK_ASSIGN_OR_RETURN(const std::string_view name, origin.String("chat_template[].name", Member(*entry, "name")));
-    if (name != "default") continue;
-    INK_ASSIGN_OR_RETURN(*out, origin.String("chat_template[].template", Member(*entry, "template")));
+    INK_ASSIGN_OR_RETURN((*out)[std::string(name)],
+                         origin.String("chat_template[].template", Member(*entry, "template")));
   }
   return Status::Ok();
 }
@@ -415,7 +416,7 @@ Status ApplyTokenizerConfig(std::string_view text, const Origin& origin, Tokeniz
   add_bos.ok() ? void(parts->add_bos = *add_bos)
                : parts->warnings.push_back(add_bos.status().message() + "; it is left out");
   parts->AddStop(parts->eos);
-  return ChatTemplateText(origin, Member(*config, "chat_template"), &parts->chat_template);
+  return ReadChatTemplates(origin, Member(*config, "chat_template"), &parts->chat_templates);
 }
 
 // eos_token_id of generation_config.json or config.json: one id or several. A model's file may name an id that its
@@ -507,8 +508,9 @@ Result<TokenizerParts> PartsFromFolder(const std::string& folder) {
     INK_ASSIGN_OR_RETURN(const std::string text, ReadOptional(base / name));
     if (!text.empty()) INK_RETURN_IF_ERROR(ApplyEosIds(text, Origin((base / name).string()), &parts));
   }
-  INK_ASSIGN_OR_RETURN(std::string jinja, ReadOptional(base / "chat_template.jinja"));
-  if (!jinja.empty()) parts.chat_template = std::move(jinja);
+  // Files of their own replace what tokenizer_config.json says, as transformers has it.
+  INK_ASSIGN_OR_RETURN(ChatTemplateSources files, TemplatesOfFolder(folder));
+  if (!files.empty()) parts.chat_templates = std::move(files);
   return parts;
 }
 

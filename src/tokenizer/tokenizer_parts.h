@@ -11,6 +11,7 @@
 #include "formats/metadata.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
+#include "tokenizer/chat_template_set.h"
 #include "tokenizer/pretokenizer.h"
 
 namespace inkstone {
@@ -30,7 +31,7 @@ struct TokenizerParts {
   int32_t padding = -1;
   bool add_bos = false;
   std::vector<int32_t> stop;
-  std::string chat_template;
+  ChatTemplateSources chat_templates;
   std::vector<std::string> warnings;  // what was odd about the files and is read otherwise than it is written
 
   const AddedToken* FindAdded(std::string_view content) const;

@@ -235,12 +235,12 @@ class FakeSession final : public Session {
   const SessionInfo& info() const override { return info_; }
   const SamplingParams& default_sampling() const override { return sampling_; }
   MemoryAccount memory() const override { return account; }
-  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt) const override {
+  Result<std::vector<int32_t>> EncodeChat(const ChatPrompt& prompt, std::stop_token = {}) const override {
     INK_ASSIGN_OR_RETURN(const std::string text, RenderChat(prompt));
     return tokenizer_->Encode(text, SpecialText::kRecognize);
   }
   // ChatML, with the tools as JSON in front.
-  Result<std::string> RenderChat(const ChatPrompt& prompt) const override {
+  Result<std::string> RenderChat(const ChatPrompt& prompt, std::stop_token = {}) const override {
     std::string text;
     if (!prompt.tools.is_null()) text += "<|im_start|>system\n" + ToJson(prompt.tools) + "<|im_end|>\n";
     for (const ChatMessage& message : prompt.messages) {

@@ -1,0 +1,116 @@
+#include "tokenizer/chat_template_set.h"
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace inkstone {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kDefault = "default";
+constexpr std::string_view kToolUse = "tool_use";
+constexpr std::string_view kKey = "tokenizer.chat_template";
+constexpr std::string_view kNamesKey = "tokenizer.chat_templates";
+constexpr size_t kMaxTemplates = 64;
+constexpr uintmax_t kMaxFileBytes = 1 << 20;
+
+Status ReadTemplate(const fs::path& path, std::string name, ChatTemplateSources* sources) {
+  std::error_code error;
+  const uintmax_t size = fs::is_regular_file(path, error) ? fs::file_size(path, error) : kMaxFileBytes + 1;
+  if (error || size > kMaxFileBytes) {
+    return DataLoss(path.string() + ": expected a regular file of at most " + std::to_string(kMaxFileBytes) + " bytes");
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), {}};
+  if (file.bad()) return DataLoss(path.string() + ": cannot be read");
+  sources->insert_or_assign(std::move(name), std::move(text));
+  return Status::Ok();
+}
+
+}  // namespace
+
+std::string_view MainTemplate(const ChatTemplateSources& sources) {
+  if (const auto found = sources.find(kDefault); found != sources.end()) return found->second;
+  return sources.size() == 1 ? std::string_view(sources.begin()->second) : std::string_view();
+}
+
+Result<ChatTemplateSources> TemplatesOfFolder(const std::string& folder) {
+  ChatTemplateSources sources;
+  std::error_code error;
+  const fs::path main = fs::path(folder) / "chat_template.jinja";
+  if (fs::exists(main, error)) INK_RETURN_IF_ERROR(ReadTemplate(main, std::string(kDefault), &sources));
+  fs::directory_iterator files(fs::path(folder) / "additional_chat_templates", error);
+  for (; !error && files != fs::directory_iterator(); files.increment(error)) {
+    const fs::path& path = files->path();
+    if (path.extension() != ".jinja") continue;
+    if (sources.size() == kMaxTemplates) {
+      return DataLoss(path.parent_path().string() + ": expected at most " + std::to_string(kMaxTemplates) +
+                      " chat templates");
+    }
+    INK_RETURN_IF_ERROR(ReadTemplate(path, path.stem().string(), &sources));
+  }
+  return sources;
+}
+
+Result<ChatTemplateSources> TemplatesOfMetadata(const Metadata& metadata) {
+  ChatTemplateSources sources;
+  INK_ASSIGN_OR_RETURN(const std::string_view main, metadata.GetStringOr(kKey, ""));
+  if (!main.empty()) sources.emplace(kDefault, main);
+  std::vector<std::string> names = {std::string(kToolUse)};  // is taken also where no list names it
+  if (metadata.Find(kNamesKey) != nullptr) {
+    INK_ASSIGN_OR_RETURN(const auto listed, metadata.GetStrings(kNamesKey));
+    for (const std::string_view name : listed.subspan(0, std::min(listed.size(), kMaxTemplates)))
+      names.emplace_back(name);
+  }
+  for (const std::string& name : names) {
+    INK_ASSIGN_OR_RETURN(const std::string_view text, metadata.GetStringOr(std::string(kKey) + "." + name, ""));
+    if (!text.empty()) sources.emplace(name, text);
+  }
+  return sources;
+}
+
+void ExportTemplates(const ChatTemplateSources& sources, Metadata* metadata) {
+  std::vector<std::string> names;
+  for (const auto& [name, text] : sources) {
+    if (name == kDefault) {
+      metadata->SetString(kKey, text);
+    } else {
+      names.push_back(name);
+      metadata->SetString(std::string(kKey) + "." + name, text);
+    }
+  }
+  if (!names.empty()) metadata->SetStrings(kNamesKey, names);
+}
+
+Result<ChatTemplateSet> ChatTemplateSet::Parse(const ChatTemplateSources& sources) {
+  if (sources.empty()) {
+    return Unimplemented(
+        "the model has no chat template; use a chat ('instruct') model, or raw completion (/v1/completions, inkstone "
+        "run --raw)");
+  }
+  const std::string_view main = MainTemplate(sources);
+  if (main.empty()) {
+    std::string names;
+    for (const auto& [name, text] : sources) names += (names.empty() ? "" : ", ") + name;
+    return Unimplemented("the model's chat templates: expected one named \"default\", found " + names);
+  }
+  INK_ASSIGN_OR_RETURN(ChatTemplate parsed, ChatTemplate::Parse(main, "chat template"));
+  ChatTemplateSet set(std::move(parsed));
+  if (const auto found = sources.find(kToolUse); found != sources.end() && sources.size() > 1) {
+    INK_ASSIGN_OR_RETURN(set.tool_use_, ChatTemplate::Parse(found->second, "chat template tool_use"));
+  }
+  return set;
+}
+
+Result<std::string> ChatTemplateSet::Render(const ChatPrompt& prompt, const RenderLimits& limits,
+                                            const TextMark& mark) const {
+  const ChatTemplate& chosen = tool_use_.has_value() && !prompt.tools.is_null() ? *tool_use_ : main_;
+  return chosen.Render(prompt, limits, mark);
+}
+
+}  // namespace inkstone
