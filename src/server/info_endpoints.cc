@@ -51,7 +51,9 @@ HttpResponse TokenizeResponse(const Tokenizer& tokenizer, HttpRequest&& http) {
   if (auto error = ParseTokenizeRequest(http.body, &request)) return ErrorResponse(*error);
   http.body = {};
   const auto mode = request.parse_special ? SpecialText::kRecognize : SpecialText::kPlain;
-  auto tokens = tokenizer.Encode(request.content, mode);
+  auto encoded = tokenizer.TryEncode(request.content, mode);
+  if (!encoded.ok()) return ErrorResponse(PromptError(encoded.status()));
+  std::vector<int32_t>& tokens = *encoded;
   if (request.add_special && tokenizer.add_bos() && tokenizer.bos_token() >= 0) {
     tokens.insert(tokens.begin(), tokenizer.bos_token());
   }

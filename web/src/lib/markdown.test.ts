@@ -1,6 +1,7 @@
 import MarkdownIt from 'markdown-it';
 import { describe, expect, it, vi } from 'vitest';
 import { IncrementalRenderer, renderBlocks } from './markdown';
+import { highlight } from './highlight';
 
 function dom(source: string): HTMLElement {
   const root = document.createElement('div');
@@ -71,6 +72,14 @@ describe('rendered Markdown', () => {
     const code = dom(`\`\`\`${language}\n${SAMPLE}\`\`\``).querySelector('code');
     expect(code?.querySelector('.token')).not.toBeNull();
     expect(code?.textContent).toBe(SAMPLE);
+  });
+
+  it('highlights a block of 100,000 characters to its end', () => {
+    const line = 'def f(x): return "a" + x  # note\n';
+    const code = line.repeat(Math.floor(100_000 / line.length));
+    const html = highlight(code, 'python');
+    expect(html.slice(-120)).toContain('class="token comment"');
+    expect(html.match(/token comment/g)?.length).toBe(code.length / line.length);
   });
 
   it('keeps code of an unknown language, or one named like a helper, as plain text', () => {
