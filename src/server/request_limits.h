@@ -24,7 +24,7 @@ constexpr int64_t kMaxChoices = 8;
 // Bytes of a body from which on requests are prepared one after another.
 constexpr size_t kHeavyBody = 64 << 10;
 // Bytes that /tokenize and /detokenize may answer with, and that a text to be tokenized may have.
-constexpr size_t kMaxAnswerBytes = 8 << 20;
-constexpr size_t kMaxTokenizeBytes = 1 << 20;
+constexpr size_t kMaxAnswerBytes = 4 << 20;
+constexpr size_t kMaxTokenizeBytes = 512 << 10;
 
 }  // namespace inkstone
