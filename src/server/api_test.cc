@@ -155,6 +155,7 @@ TEST(Chat, StreamsToolCalls) {
 TEST(Chat, WithoutParallelToolCallsTheFirstStays) {
   const std::string call = "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>";
   RunningServer server(Says({call, call}));
+  server.Start();
   const std::string tools = R"(,"tools":[{"type":"function","function":{"name":"get"}}])";
   const auto calls = [&](const std::string& fields) {
     const auto answer = Parse(server.Ask("POST", "/v1/chat/completions", ChatBody("hi", tools + fields)).body);

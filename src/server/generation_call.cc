@@ -174,23 +174,23 @@ size_t MostTokenBytes(Session& session) {
 template <typename Work, typename Then>
 void WorkThen(Service& service, const HttpRequest& request, std::shared_ptr<Exchange> exchange, Work work, Then then) {
   const bool heavy = request.body.size() >= kHeavyBody;
-  const auto begin = [&service, &request, heavy, exchange = std::move(exchange), work, then] {
+  auto begin = [&service, &request, heavy, exchange = std::move(exchange), work, then]() mutable {
     if (exchange->closed()) {  // and the request gone with it
       if (heavy) service.heavy.Leave();
       return;
     }
-    service.loop->Offload([&service, heavy, exchange, work, then, copy = request]() mutable {
+    service.loop->Offload([&service, heavy, exchange = std::move(exchange), work, then, copy = request]() mutable {
       auto result = std::make_shared<std::invoke_result_t<Work, HttpRequest&&>>(work(std::move(copy)));
       if (heavy) ReturnFreeMemory();
-      service.loop->Post([&service, heavy, exchange = std::move(exchange), result = std::move(result), then] {
-        if (heavy) service.heavy.Leave();
+      service.loop->Post([&service, heavy, exchange = std::move(exchange), result = std::move(result), then]() mutable {
         exchange->ReleaseBody();
-        then(exchange, std::move(*result));
+        if (heavy) service.heavy.Leave();
+        then(std::move(exchange), std::move(*result));
       });
     });
   };
   if (!heavy) return begin();
-  service.heavy.Enter(begin);
+  service.heavy.Enter(std::move(begin));
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ class HeavyLane {
   void Next() {
     if (waiting_.empty()) return;
     busy_ = true;
-    const std::function<void()> start = std::move(waiting_.front());
+    std::function<void()> start = std::move(waiting_.front());
     waiting_.pop_front();
     start();
   }

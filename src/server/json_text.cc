@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "server/request_limits.h"
+#include "tokenizer/chat_template.h"
 
 namespace inkstone {
 namespace {
@@ -89,8 +90,7 @@ JsonScan ScanJson(std::string_view text, size_t max_values) {
   scan.values = parser.handler().values;
   if (!code) return scan;
   scan.too_many = code == error::array_too_large;
-  scan.surrogates = code == error::illegal_leading_surrogate || code == error::illegal_trailing_surrogate ||
-                    code == error::expected_utf16_escape;
+  scan.surrogates = !scan.too_many && text.find("\\u") != std::string_view::npos;
   scan.error = scan.too_many ? "at most " + std::to_string(max_values) + " values (lists, objects, strings, numbers)"
                              : Reason(code) + Place(text, std::min(used, text.size()));
   return scan;

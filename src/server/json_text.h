@@ -12,7 +12,7 @@ struct JsonScan {
   std::string error = {};   // empty: valid JSON. "syntax error at line 2, column 7"
   size_t values = 0;        // lists, objects, strings, numbers and literals
   bool too_many = false;    // more than were allowed; `error` names the limit
-  bool surrogates = false;  // the error is an escape of half a character
+  bool surrogates = false;  // the error may be an escape of half a character
   bool ok() const { return error.empty(); }
 };
 

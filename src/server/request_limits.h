@@ -9,7 +9,6 @@ namespace inkstone {
 // Values of a JSON text: each list, object, string, number and literal. One takes about a hundred bytes once it is
 // read.
 constexpr size_t kMaxJsonValues = 262'144;
-constexpr size_t kMaxJsonDepth = 64;
 // Of them, in tools, calls and variables, which a template turns into objects of its own (about 400 bytes each).
 constexpr size_t kMaxTemplateValues = 32'768;
 constexpr size_t kMaxMessages = 8'192;
@@ -24,7 +23,7 @@ constexpr int64_t kMaxChoices = 8;
 // Bytes of a body from which on requests are prepared one after another.
 constexpr size_t kHeavyBody = 64 << 10;
 // Bytes that /tokenize and /detokenize may answer with, and that a text to be tokenized may have.
-constexpr size_t kMaxAnswerBytes = 8 << 20;
-constexpr size_t kMaxTokenizeBytes = 1 << 20;
+constexpr size_t kMaxAnswerBytes = 4 << 20;
+constexpr size_t kMaxTokenizeBytes = 512 << 10;
 
 }  // namespace inkstone

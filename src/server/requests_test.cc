@@ -141,7 +141,7 @@ TEST(ChatRequest, ReadsMessages) {
   const auto& messages = request.prompt.messages;
   ASSERT_EQ(messages.size(), 4u);
   EXPECT_EQ(messages[0].role, "system");
-  EXPECT_EQ(messages[0].content, "be kind");
+  EXPECT_EQ(messages[0].content, "be \nkind");
   EXPECT_EQ(messages[1].content, "\xE4\xBD\xA0\xF0\x9F\x98\x80");
   EXPECT_EQ(messages[2].content, "");
   EXPECT_EQ(messages[2].reasoning_content, "hm");
