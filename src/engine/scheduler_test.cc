@@ -79,7 +79,7 @@ struct World {
     scheduler_ =
         std::make_unique<Scheduler>(Scheduler::Parts{model_.get(), pool_.get(), tokenizer_.get(),
                                                      tokenizer_->vocab_size(), nullptr, [this] { return now_; }},
-                                    std::move(job).value(), options_, [] {});
+                                    std::move(job).value(), options_, [](const Sequence&) {});
   }
 
   void Add(RequestId id, GenerationRequest request, EventSink sink) {
