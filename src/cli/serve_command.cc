@@ -54,6 +54,8 @@ Status Run(const ServeOptions& o) {
   session_options.max_sequences = o.sequences;
   session_options.max_queue = o.queue;
   session_options.prefix = o.prefix;
+  session_options.share = o.share;
+  session_options.allow_priority = o.allow_priority;
   session_options.cache_folder = o.cache_folder;
   if (session_options.spill_bytes > 0 && o.spill_folder.empty() && !o.cache_folder.empty()) {
     INK_RETURN_IF_ERROR(CheckOnDisk("--cache-folder, for --spill-size", o.cache_folder));

@@ -90,6 +90,14 @@ void DeclareCacheOptions(CLI::App* command, ServeOptions* o) {
                    "What earlier requests computed and is used again: off, prompts (answers then never depend on what "
                    "was asked before), or all, answers too (default)")
       ->transform(CLI::CheckedTransformer(reuse).description(""));
+  const std::map<std::string, PrefixShare> share = {
+      {"all", PrefixShare::kAll}, {"system", PrefixShare::kSystem}, {"client", PrefixShare::kClient}};
+  command
+      ->add_option("--share-prefix", o->share,
+                   "Who finds what was computed for others: client, nobody; system (default), whoever begins with a "
+                   "system text that several clients have sent; all, everybody, who then can find out what others "
+                   "wrote")
+      ->transform(CLI::CheckedTransformer(share).description(""));
   command->add_option("--cache-folder", o->cache_folder,
                       "Keep keys and values of long and repeated prompts in this folder, also over restarts. They tell "
                       "what was written to whoever can read it; default: nowhere");
@@ -146,6 +154,8 @@ void DeclareServeOptions(CLI::App* command, ServeOptions* o) {
   command->add_option("--connections", o->connections, "Connections open at once; one more is answered with 503")
       ->capture_default_str()
       ->check(CLI::Range(1, 10000));
+  command->add_flag("--allow-priority", o->allow_priority,
+                    "A request's \"priority\" counts among those of all clients; without it, among its client's own");
   command->add_flag("--quiet", o->quiet, "No line for each request");
   names.emplace_back("all");
   command

@@ -49,6 +49,8 @@ struct ServeOptions : SessionCommandOptions {  // its context and kv_types are s
   bool quiet = false;
   int connections = HttpLimits{}.connections;
   PrefixReuse prefix = PrefixReuse::kAll;
+  PrefixShare share = SessionOptions{}.share;
+  bool allow_priority = false;
   std::string cache_folder;
   std::string cache_size = "4GB";
 

@@ -78,10 +78,20 @@ TEST(ServeOptions, SayWhoMayConnect) {
   EXPECT_EQ(open.grace, 5);
 }
 
+TEST(ServeOptions, ClientsAreKeptApartUnlessTheOperatorSaysMore) {
+  EXPECT_EQ(Parse("m").share, PrefixShare::kSystem);
+  EXPECT_FALSE(Parse("m").allow_priority);
+  EXPECT_EQ(Parse("m --share-prefix client").share, PrefixShare::kClient);
+  EXPECT_EQ(Parse("m --share-prefix system").share, PrefixShare::kSystem);
+  EXPECT_EQ(Parse("m --share-prefix all").share, PrefixShare::kAll);
+  EXPECT_TRUE(Parse("m --allow-priority").allow_priority);
+}
+
 TEST(ServeOptions, RefuseWhatMakesNoSense) {
-  for (const char* words : {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many",
-                            "m --context-policy rounds=0", "m --sequences 0", "m --prefill-share 0.95",
-                            "m --prefill-share -1", "m --connections 0", "m --grace -1", "--print-profile huge"}) {
+  for (const char* words :
+       {"", "m --profile huge", "m --context 0", "m --context -1", "m --context many", "m --context-policy rounds=0",
+        "m --sequences 0", "m --prefill-share 0.95", "m --prefill-share -1", "m --share-prefix some",
+        "m --connections 0", "m --grace -1", "--print-profile huge"}) {
     EXPECT_THROW(Parse(words), CLI::ParseError) << words;
   }
 }

@@ -135,6 +135,22 @@ Result<FittedChat> FitChat(ChatPrompt prompt, const ContextPolicy& policy, const
   return FittedChat{cutter.Kept(cut), std::move(tokens), dropped};
 }
 
+Result<int64_t> SystemTokens(const ChatPrompt& prompt, const std::vector<int32_t>& tokens,
+                             const EncodeChatFunction& encode) {
+  const std::vector<size_t> starts = RoundStarts(prompt.messages);
+  const size_t system = starts.empty() ? prompt.messages.size() : starts.front();
+  const bool has_tools = prompt.tools.is_array() && !prompt.tools.get_array().empty();
+  if (starts.empty() || (system == 0 && !has_tools)) return 0;
+  // The same beginning with another question: where the two part, the system turn is over.
+  ChatPrompt other = prompt;
+  other.messages.resize(system + 1);
+  other.messages.back() = {};
+  other.messages.back().role = "user";
+  other.messages.back().content = prompt.messages[system].content.starts_with('?') ? "!" : "?";
+  INK_ASSIGN_OR_RETURN(const std::vector<int32_t> others, encode(other));
+  return std::mismatch(tokens.begin(), tokens.end(), others.begin(), others.end()).first - tokens.begin();
+}
+
 int64_t FitTokens(std::vector<int32_t>* tokens, const ContextPolicy& policy, const ContextRoom& room, int32_t bos) {
   if (policy.kind == ContextPolicy::Kind::kReject || room.Fits(tokens->size())) return 0;
   const int64_t size = static_cast<int64_t>(tokens->size());

@@ -64,7 +64,12 @@ std::vector<size_t> RoundStarts(const std::vector<ChatMessage>& messages);
 Result<FittedChat> FitChat(ChatPrompt prompt, const ContextPolicy& policy, const ContextRoom& room,
                            const EncodeChatFunction& encode);
 
-// The same for a prompt without messages: kWindow keeps the newest tokens, and the first where it is `bos` (negative:
+// How many of the first `tokens` of this conversation do not depend on what users and assistants say in it: the system
+// turn and the tools, as the template writes them. 0 where there are none.
+Result<int64_t> SystemTokens(const ChatPrompt& prompt, const std::vector<int32_t>& tokens,
+                             const EncodeChatFunction& encode);
+
+// FitChat for a prompt without messages: kWindow keeps the newest tokens, and the first where it is `bos` (negative:
 // none). kReject keeps all, kRounds is not for raw prompts and does as kWindow. Returns how many tokens were dropped.
 int64_t FitTokens(std::vector<int32_t>* tokens, const ContextPolicy& policy, const ContextRoom& room, int32_t bos);
 

@@ -109,6 +109,25 @@ TEST(RoundStarts, KeepAToolsResultWithItsCall) {
   EXPECT_THAT(RoundStarts({user, user, ToolResult("lost"), ToolResult("")}), ElementsAre(0, 1));
 }
 
+TEST(SystemTokens, EndWhereTheFirstRoundBegins) {
+  const auto system_tokens = [](std::vector<ChatMessage> messages) {
+    ChatPrompt prompt;
+    prompt.messages = std::move(messages);
+    const auto tokens = Encode(prompt);
+    return std::pair(*SystemTokens(prompt, *tokens, Encode), static_cast<int64_t>(tokens->size()));
+  };
+  const ChatMessage system = Message("system", "be brief");
+  const auto [shared, all] = system_tokens({system, Message("user", "hello"), Message("assistant", "hi")});
+  EXPECT_GT(shared, 8);
+  EXPECT_LT(shared, all);
+  for (const char* text : {"? hello", "!", "hello, what is the weather"}) {
+    EXPECT_EQ(system_tokens({system, Message("user", text)}).first, shared) << text;
+  }
+  EXPECT_GT(system_tokens({system, system, Message("user", "x")}).first, shared);
+  EXPECT_EQ(system_tokens({Message("user", "x")}).first, 0) << "no system text";
+  EXPECT_EQ(system_tokens({system}).first, 0) << "nothing but a system text: all of it is what is asked";
+}
+
 TEST(FitChat, RejectDropsNothing) {
   const FittedChat fitted = Fit(Rounds(9, 50), {}, {100, 10});
   EXPECT_EQ(fitted.prompt.messages.size(), 18u);

@@ -75,8 +75,9 @@ class EngineImpl final : public Engine {
         store_(std::move(extras.store)),
         tokenizer_(tokenizer),
         options_(options),
+        places_(options.max_sequences, options.max_queue),
         scheduler_({model_.get(), &pool_, tokenizer_.vocab_size(), store_.get()}, std::move(job), options_,
-                   [this] { Leave(); }),
+                   [this](const Sequence& s) { Leave(s); }),
         watch_(std::move(extras.memory), &pool_, &scheduler_),
         disks_(std::move(extras.on_disk)) {
     pool_.set_spill(spill_.get());
@@ -99,7 +100,9 @@ class EngineImpl final : public Engine {
   Status Check(const GenerationRequest& request) const;
   void Loop();
   // A request is about to get its last event: its place may be taken.
-  void Leave();
+  void Leave(const Sequence& sequence);
+  // Why there is no place for one more of this origin.
+  Status NoPlace(const std::string& origin) const;
 
   const std::unique_ptr<Model> model_;
   Backend& backend_;
@@ -109,6 +112,7 @@ class EngineImpl final : public Engine {
   const std::unique_ptr<PageStore> store_;
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
+  QueuePlaces places_;   // of those accepted whose last event is not yet due; guarded by mutex_
   Scheduler scheduler_;  // engine thread only
   MemoryWatch watch_;    // engine thread only
   DiskWatch disks_;      // engine thread only
@@ -119,7 +123,6 @@ class EngineImpl final : public Engine {
   std::deque<std::unique_ptr<Sequence>> incoming_;
   std::vector<RequestId> cancels_;
   RequestId next_id_ = 1;
-  int64_t in_flight_ = 0;    // accepted, last event not yet due
   int64_t undelivered_ = 0;  // accepted, last event not known to have gone out
   int64_t requests_ = 0;
   int64_t rejected_ = 0;
@@ -180,20 +183,21 @@ Result<RequestId> EngineImpl::Submit(GenerationRequest request, EventSink sink) 
   RequestId id = 0;
   {
     const std::lock_guard lock(mutex_);
-    if (draining_ || in_flight_ >= int64_t{options_.max_sequences} + options_.max_queue) {
+    if (draining_) {
       ++rejected_;
-      if (draining_) return Unavailable("the engine is shutting down and takes no new requests");
-      return ResourceExhausted("the queue is full: " + std::to_string(in_flight_) +
-                               " requests run or wait; try again later");
+      return Unavailable("the engine is shutting down and takes no new requests");
     }
-    if (stats_.memory.level == MemoryLevel::kRefuse) {
+    if (!places_.full() && stats_.memory.level == MemoryLevel::kRefuse) {
       ++rejected_;
       return Overloaded("memory is short, so that no new requests are taken for the moment; try again later");
+    }
+    if (!places_.Enter(request.origin)) {
+      ++rejected_;
+      return NoPlace(request.origin);
     }
     id = next_id_++;
     incoming_.push_back(std::make_unique<Sequence>(id, std::move(request), std::move(sink), seed, tokenizer_, &pool_));
     ++requests_;
-    ++in_flight_;
     ++undelivered_;
   }
   wake_.notify_one();
@@ -233,9 +237,19 @@ uint64_t EngineImpl::ActivationBytes() const {
   return bytes;
 }
 
-void EngineImpl::Leave() {
+Status EngineImpl::NoPlace(const std::string& origin) const {
+  if (places_.full()) {
+    return ResourceExhausted("the queue is full: " + std::to_string(places_.taken()) +
+                             " requests run or wait; try again later");
+  }
+  return ResourceExhausted(
+      "the rest of the queue is kept for other clients: " + std::to_string(places_.TakenBy(origin)) +
+      " requests of this one run or wait; try again later");
+}
+
+void EngineImpl::Leave(const Sequence& sequence) {
   const std::lock_guard lock(mutex_);
-  --in_flight_;
+  places_.Leave(sequence.origin);
 }
 
 void EngineImpl::Loop() {

@@ -8,7 +8,9 @@
 
 #include "core/memory_probe.h"
 #include "core/status.h"
+#include "engine/cache_domains.h"
 #include "engine/memory_governor.h"
+#include "engine/queue_places.h"
 #include "engine/request.h"
 #include "kvcache/attention_window.h"
 #include "kvcache/page_pool.h"
@@ -38,6 +40,11 @@ struct EngineOptions {
   int64_t prompt_chunk = 512;   // prompt tokens in one step
   double prefill_share = 0.3;   // of a step that decodes, for prompts (StepBudget)
   PrefixReuse prefix = PrefixReuse::kAll;
+  PrefixShare share = PrefixShare::kSystem;
+  bool allow_priority = false;  // a request's priority counts among all; else among its client's own
+
+  // Requests of one origin that may run or wait at once.
+  int64_t MostOfOneOrigin() const { return QueuePlaces::MostOfOne(max_sequences, max_queue); }
 };
 
 // A moment's state, for /metrics and the page.
@@ -59,7 +66,7 @@ struct EngineStats {
   int64_t failed = 0;
   int64_t preempted = 0;
   int64_t prompt_tokens = 0;  // those from the cache included
-  int64_t cached_tokens = 0;  // of them, from the prefix cache
+  int64_t cached_tokens = 0;  // of them, from the prefix cache, in whole pages
   int64_t evicted_pages = 0;  // of the prefix cache
   int64_t loaded_pages = 0;   // that came back from disk
   PageStoreStats store;       // zeros without one
@@ -109,8 +116,8 @@ class Engine {
   virtual ~Engine() = default;
 
   // Thread-safe. Errors: kInvalidArgument (parameters, empty prompt, token ids; a prompt that does not fit the context
-  // says "context" with both numbers), kResourceExhausted (queue is full), kUnavailable (draining), kOverloaded (memory
-  // is short).
+  // says "context" with both numbers), kResourceExhausted (queue is full, or this origin's part of it), kUnavailable
+  // (draining), kOverloaded (memory is short).
   virtual Result<RequestId> Submit(GenerationRequest request, EventSink sink) = 0;
   // Thread-safe; unknown or finished ids are ignored. The sink gets a last event with kCancelled.
   virtual void Cancel(RequestId id) = 0;

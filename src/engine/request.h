@@ -44,7 +44,10 @@ struct GenerationRequest {
   bool keep_special = false;             // special tokens appear in the text
   int top_logprobs = -1;                 // -1: none; 0: of the token; n: and of the n likeliest (at most 20)
   int priority = 0;                      // -100 to 100, larger first; waiting raises it slowly
-  std::string client = {};               // who asks, for fairness between clients; empty: nobody in particular
+  // Who sends it, for fairness and whose cached pages it finds: a key or an address; empty: nobody in particular.
+  std::string origin = {};
+  std::string client = {};    // on whose behalf, as the origin says
+  int64_t shared_tokens = 0;  // of the prompt the first, a text that others may begin with too: PrefixShare::kSystem
   // From Submit; when it is over the request ends with kError and kDeadlineExceeded, whether it waits or runs.
   std::optional<std::chrono::milliseconds> deadline = {};
 };
@@ -65,7 +68,7 @@ struct GeneratedToken {
 struct GenerationUsage {
   int64_t prompt_tokens = 0;
   int64_t generated_tokens = 0;
-  int64_t cached_tokens = 0;  // prompt tokens that needed no computation
+  int64_t cached_tokens = 0;  // prompt tokens that needed no computation, in whole pages
   double queue_seconds = 0;
   double prefill_seconds = 0;
   double decode_seconds = 0;
@@ -76,7 +79,7 @@ struct GenerationUsage {
 struct GenerationEvent {
   std::string text;
   std::vector<GeneratedToken> tokens;
-  int64_t prefilled_tokens = 0;        // so far, for progress
+  int64_t prefilled_tokens = 0;        // so far, for progress; in whole pages before the prompt's end
   std::optional<FinishReason> finish;  // set on the last event
   std::string stop_string;             // the one that ended the answer, if one did
   Status status;                       // not OK with FinishReason::kError

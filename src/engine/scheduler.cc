@@ -9,19 +9,15 @@ namespace {
 
 double Seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
-constexpr std::chrono::seconds kAging{5};  // of waiting are worth one step of priority
-constexpr int64_t kSharedPages = 2;        // to be gained, for a sequence to wait for another's prompt
-constexpr int64_t kRecomputeRows = 64;     // tokens decoded again in one step, after preemption
+constexpr int64_t kRecomputeRows = 64;  // tokens decoded again in one step, after preemption
 constexpr int64_t kRecomputeRowsBesideOthers = 8;
 
-constexpr auto kBefore = [](const auto& a, const auto& b) {
-  return a->priority != b->priority ? a->priority > b->priority : a->id < b->id;
-};
 constexpr auto kOlder = [](const auto& a, const auto& b) { return a->id < b->id; };
 
 }  // namespace
 
-Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, std::function<void()> before_last_event)
+Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options,
+                     std::function<void(const Sequence&)> before_last_event)
     : model_(*parts.model),
       pool_(*parts.pool),
       vocab_(parts.vocab),
@@ -31,6 +27,7 @@ Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, 
       store_(parts.store),
       cache_(&pool_, parts.store),
       room_(&pool_, &cache_, options_.window, options_.prompt_chunk),
+      domains_(options.share, pool_.layout().page_tokens),
       budget_(options.prompt_chunk, options.prefill_share),
       job_(std::move(job)),
       logits_(static_cast<size_t>(options.max_sequences) * static_cast<size_t>(model_.config().vocab)),
@@ -42,7 +39,8 @@ Scheduler::Scheduler(Parts parts, PrefillJob job, const EngineOptions& options, 
 }
 
 void Scheduler::Add(SequencePtr sequence) {
-  share_.Enter(sequence->client);
+  share_.Enter(sequence->origin, sequence->client);
+  sequence->domain = domains_.Of(sequence->origin, sequence->client, sequence->tokens, sequence->shared_tokens);
   waiting_.push_back(std::move(sequence));
 }
 
@@ -91,68 +89,33 @@ void Scheduler::Admit() {
       Fail(wanted, std::move(status));
       continue;
     }
+    ChooseDomain(wanted);
     if (!Load(*wanted)) return;
     while (static_cast<int>(running_.size()) == options_.max_sequences || !TakePages(wanted)) {
-      if (running_.empty() || running_.back()->priority >= wanted->priority) return;
-      Preempt();
+      Sequence* other = GivesWayTo(*wanted);
+      if (other == nullptr) return;
+      Preempt(other);
     }
     SequencePtr sequence = Take(wanted);
     if (!std::exchange(sequence->started, true)) sequence->admitted = now_();
-    running_.insert(std::upper_bound(running_.begin(), running_.end(), sequence, kBefore), std::move(sequence));
+    const auto before = [this](const SequencePtr& a, const SequencePtr& b) {
+      return Rank(*a) != Rank(*b) ? Rank(*a) > Rank(*b) : a->id < b->id;
+    };
+    running_.insert(std::upper_bound(running_.begin(), running_.end(), sequence, before), std::move(sequence));
   }
-}
-
-int64_t Scheduler::EffectivePriority(const Sequence& s) const { return s.priority + (now_() - s.submitted) / kAging; }
-
-Clock::time_point Scheduler::DueAlone(const Sequence& s) const {
-  const int64_t computed = stats_.prompt_tokens - stats_.cached_tokens;
-  if (computed == 0) return s.submitted;
-  const double token_seconds = stats_.prefill_seconds / static_cast<double>(computed);
-  const std::chrono::duration<double> seconds(token_seconds * static_cast<double>(s.prompt_tokens - s.cached));
-  return s.submitted + std::chrono::duration_cast<Clock::duration>(seconds);
-}
-
-std::deque<Scheduler::SequencePtr>::iterator Scheduler::Next() {
-  const auto before = [this](const Sequence& a, const Sequence& b) {
-    if (const auto pa = EffectivePriority(a), pb = EffectivePriority(b); pa != pb) return pa > pb;
-    if (a.started != b.started) return a.started;
-    if (const double sa = share_.served(a.client), sb = share_.served(b.client); sa != sb) return sa < sb;
-    if (const auto da = DueAlone(a), db = DueAlone(b); da != db) return da < db;
-    return a.id < b.id;
-  };
-  auto best = waiting_.end();
-  for (auto s = waiting_.begin(); s != waiting_.end(); ++s) {
-    if (best != waiting_.end() && !before(**s, **best)) continue;
-    if (!ComesAfterAnother(**s)) best = s;
-  }
-  return best;
-}
-
-bool Scheduler::ComesAfterAnother(const Sequence& s) const {
-  if (options_.prefix == PrefixReuse::kOff || s.started) return false;
-  int64_t common = 0;
-  for (const SequencePtr& other : running_) {
-    if (other->next_phase() != Phase::kPrompt) continue;
-    const auto [mine, its] = std::mismatch(s.tokens.begin(), s.tokens.end(), other->tokens.begin(),
-                                           other->tokens.begin() + other->prompt_tokens);
-    common = std::max<int64_t>(common, mine - s.tokens.begin());
-  }
-  if (common < kSharedPages * pool_.layout().page_tokens) return false;
-  return common >= cache_.Find(QueryOf(s)).tokens + kSharedPages * pool_.layout().page_tokens;
 }
 
 // The last token is always computed: its logits are what the sequence needs.
 PrefixQuery Scheduler::QueryOf(const Sequence& s) const {
   const size_t most = s.tokens.size() - 1;
   return {std::span(s.tokens).first(most), std::span(s.phases).first(most),
-          !s.started && options_.prefix == PrefixReuse::kAll};
+          !s.started && options_.prefix == PrefixReuse::kAll, s.domain};
 }
 
 // Where reading a page takes longer than computing it, it is tried again now and then: the disk may have been busy.
 bool Scheduler::LoadingPays() {
-  const int64_t computed = stats_.prompt_tokens - stats_.cached_tokens;
-  if (load_seconds_ == 0 || computed == 0) return true;
-  const double compute = stats_.prefill_seconds / static_cast<double>(computed) * pool_.layout().page_tokens;
+  if (load_seconds_ == 0 || computed_tokens_ == 0) return true;
+  const double compute = stats_.prefill_seconds / static_cast<double>(computed_tokens_) * pool_.layout().page_tokens;
   if (load_seconds_ <= compute) return true;
   load_seconds_ *= 0.99;
   return false;
@@ -190,7 +153,7 @@ bool Scheduler::TakePages(Sequence* s) {
   if (!s->started) s->cached = prefilled;
   if (prefilled > s->prefilled) {
     stats_.prompt_tokens += prefilled - s->prefilled;
-    stats_.cached_tokens += prefilled - s->prefilled;
+    stats_.cached_tokens += WholePages(prefilled - s->prefilled);
     s->prefilled = prefilled;
   }
   return true;
@@ -203,14 +166,21 @@ bool Scheduler::Reserve(Sequence* s) {
 
 // Room for every token that is known now, the newest included.
 void Scheduler::ReservePages() {
-  for (size_t i = 0; i < running_.size(); ++i) {
-    while (i < running_.size() && !Reserve(running_[i].get())) Preempt();
+  for (size_t i = 0; i < running_.size();) {
+    if (Reserve(running_[i].get())) {
+      ++i;
+      continue;
+    }
+    Sequence* last = LastInOrder();
+    const auto at = std::find_if(running_.begin(), running_.end(), [&](const auto& s) { return s.get() == last; });
+    if (at - running_.begin() < static_cast<std::ptrdiff_t>(i)) --i;
+    Preempt(last);
   }
 }
 
-void Scheduler::Preempt() {
-  Keep(running_.back().get(), true);
-  WaitAgain(running_.back().get());
+void Scheduler::Preempt(Sequence* s) {
+  Keep(s, true);
+  WaitAgain(s);
 }
 
 void Scheduler::WaitAgain(const Sequence* sequence) {
@@ -274,19 +244,9 @@ Status Scheduler::ForwardDecode() {
 }
 
 void Scheduler::BeginPrefill() {
-  std::vector<Sequence*> candidates;
-  for (const SequencePtr& s : running_) {
-    if (s->next_phase() == Phase::kPrompt) candidates.push_back(s.get());
-  }
-  // running_ has the order of priority and age already.
-  std::stable_sort(candidates.begin(), candidates.end(), [this](const Sequence* a, const Sequence* b) {
-    if (a->priority != b->priority) return a->priority > b->priority;
-    if (const double sa = share_.served(a->client), sb = share_.served(b->client); sa != sb) return sa < sb;
-    return DueAlone(*a) < DueAlone(*b);
-  });
   std::vector<Part> parts;
   int64_t rows = budget_.ChunkRows(CurrentLoad());
-  for (Sequence* s : candidates) {
+  for (Sequence* s : PromptsInOrder()) {
     if (rows == 0) break;
     const int64_t count = std::min(rows, room_.Rows(*s));
     if (count == 0) continue;
@@ -355,14 +315,16 @@ void Scheduler::Charge(const std::vector<Part>& parts, double seconds) {
   int64_t rows = 0;
   for (const Part& part : parts) rows += part.rows;
   for (const Part& part : parts) {
-    share_.Charge(part.sequence->client, seconds * static_cast<double>(part.rows) / static_cast<double>(rows));
+    const Sequence& s = *part.sequence;
+    share_.Charge(s.origin, s.client, seconds * static_cast<double>(part.rows) / static_cast<double>(rows));
   }
 }
 
 void Scheduler::Keep(Sequence* s, bool partial) {
   if (options_.prefix == PrefixReuse::kOff) return;
   const size_t computed = static_cast<size_t>(s->computed);
-  cache_.Insert(std::span(s->tokens).first(computed), std::span(s->phases).first(computed), partial, &s->pages);
+  cache_.Insert(std::span(s->tokens).first(computed), std::span(s->phases).first(computed), s->domain, partial,
+                &s->pages);
 }
 
 void Scheduler::Advance(const std::vector<Part>& parts, std::span<float> logits) {
@@ -381,6 +343,7 @@ void Scheduler::Advance(const Part& part, std::span<float> logits) {
   const bool progress = prefilled > s.prefilled;
   if (progress) {
     stats_.prompt_tokens += prefilled - s.prefilled;
+    computed_tokens_ += prefilled - s.prefilled;
     s.prefilled = prefilled;
     Keep(&s, false);  // others may want them now
   }
@@ -395,7 +358,7 @@ void Scheduler::Advance(const Part& part, std::span<float> logits) {
     return Finish(&s, reason, std::move(event));
   }
   if (!progress && event.text.empty() && event.tokens.empty()) return;
-  event.prefilled_tokens = s.prefilled;
+  event.prefilled_tokens = s.prefilled == s.prompt_tokens ? s.prefilled : WholePages(s.prefilled);
   s.sink(std::move(event));
 }
 
@@ -430,21 +393,22 @@ void Scheduler::Finish(const Sequence* sequence, FinishReason reason, Generation
   job_.Drop(s.get());
   if (reason != FinishReason::kError) Keep(s.get(), true);
   s->pages.Clear();
-  share_.Leave(s->client);
+  share_.Leave(s->origin, s->client);
   s->answer.Finish(&event);
   // What was held back may complete a stop string when the stream ends in the middle of a character.
   if (s->answer.stopped()) event.stop_string = s->answer.stop_string();
   if (s->answer.stopped() && reason == FinishReason::kLength) reason = FinishReason::kStop;
   event.finish = reason;
-  event.prefilled_tokens = s->prefilled;
+  event.prefilled_tokens = s->prefilled == s->prompt_tokens ? s->prefilled : WholePages(s->prefilled);
   const Clock::time_point now = now_();
   const Clock::time_point admitted = s->started ? s->admitted : now;
   const Clock::time_point first = s->generated > 0 ? s->first_token : now;
-  event.usage = {s->prompt_tokens,          s->generated,        s->cached, Seconds(admitted - s->submitted),
+  event.usage = {s->prompt_tokens,          s->generated,
+                 WholePages(s->cached),     Seconds(admitted - s->submitted),
                  Seconds(first - admitted), Seconds(now - first)};
   stats_.cancelled += reason == FinishReason::kCancelled ? 1 : 0;
   stats_.failed += reason == FinishReason::kError ? 1 : 0;
-  before_last_event_();
+  before_last_event_(*s);
   s->sink(std::move(event));
 }
 

@@ -19,7 +19,7 @@ void Scheduler::ReactToMemory(const MemoryState& state) {
   cache_.Evict(pool_.Shortage(0));
   if (state.level >= MemoryLevel::kSpill) SpillPages();
   while (state.level >= MemoryLevel::kPreempt && running_.size() > 1 && pool_.Shortage(0) > 0) {
-    Preempt();
+    Preempt(LastInOrder());
     cache_.Evict(pool_.Shortage(0));
   }
   if (state.give_back) stats_.given_back_pages += pool_.GiveBack();

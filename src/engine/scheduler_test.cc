@@ -1,5 +1,4 @@
 // The scheduler under a simulated clock: random arrivals, lengths, cancellations and failures from a seed.
-#include "engine/scheduler.h"
 
 #include <gtest/gtest.h>
 
@@ -9,154 +8,25 @@
 #include <set>
 #include <tuple>
 
-#include "backends/cpu/cpu_backend.h"
-#include "engine/fake_model.h"
+#include "engine/scheduler_world.h"
 
 namespace inkstone {
 namespace {
-
-using std::chrono::microseconds;
-
-constexpr int kPageTokens = 4;
-
-// A disk in memory, parts of which may be bad.
-struct FakeDisk {
-  std::set<int32_t> bad_slots = {};  // cannot be read
-  int64_t writes = 1'000'000'000;    // after which none succeeds
-  int64_t failing_read = -1;         // one that fails, counting from 0
-};
-
-class FakeSpill final : public SpillDevice {
- public:
-  FakeSpill(const SpillLayout& layout, const FakeDisk& disk)
-      : layout_(layout), disk_(disk), bytes_(layout.file_bytes()) {}
-
-  size_t alignment() const override { return 1; }
-  Status Read(uint64_t offset, std::span<std::byte> bytes) override {
-    const auto slot = [&](uint64_t at) {
-      return static_cast<int32_t>(at % layout_.region_bytes() / layout_.layer_bytes);
-    };
-    const auto bad = disk_.bad_slots.lower_bound(slot(offset));
-    if (bad != disk_.bad_slots.end() && *bad <= slot(offset + bytes.size() - 1)) return DataLoss("a bad block");
-    if (disk_.failing_read-- == 0) return DataLoss("a bad block");
-    std::memcpy(bytes.data(), bytes_.data() + offset, bytes.size());
-    return Status::Ok();
-  }
-  Status Write(uint64_t offset, std::span<const std::byte> bytes) override {
-    if (disk_.writes-- <= 0) return ResourceExhausted("a full disk");
-    std::memcpy(bytes_.data() + offset, bytes.data(), bytes.size());
-    return Status::Ok();
-  }
-
- private:
-  const SpillLayout layout_;
-  FakeDisk disk_;
-  std::vector<std::byte> bytes_;
-};
-
-struct World {
-  World(EngineOptions options, int64_t pages, const FakeDisk& disk = {}) : options_(options) {
-    ModelLimits limits;
-    limits.max_step_rows = 512;
-    limits.max_logit_rows = 16;
-    limits.max_context = 1024;
-    limits.page_tokens = kPageTokens;
-    FakeModel::Behaviour behaviour;
-    // Decoding: 10 ms and a little for each row. A layer of a prompt: 1 ms and 0.05 ms for each row.
-    behaviour.before_layer = [this](int64_t rows, Phase phase) {
-      now_ += phase == Phase::kDecode ? microseconds(3000 + 30 * rows) : microseconds(1000 + 50 * rows);
-    };
-    model_ = std::make_unique<FakeModel>(limits, behaviour);
-    KvLayout layout = *model_->config().KvLayoutFor({DType::kF32, DType::kF32});
-    layout.page_tokens = kPageTokens;
-    pool_ = std::make_unique<PagePool>(std::move(PagePool::Create(*backend_, layout, pages)).value());
-    if (options_.spill_tokens > 0) {
-      const SpillLayout slots = SpillSpace::LayoutFor(layout, options_.spill_tokens / kPageTokens);
-      spill_ = std::move(SpillSpace::Create(std::make_unique<FakeSpill>(slots, disk), slots)).value();
-      pool_->set_spill(spill_.get());
-    }
-    auto job = PrefillJob::Create(*model_, *backend_, options_.prompt_chunk);
-    scheduler_ = std::make_unique<Scheduler>(
-        Scheduler::Parts{model_.get(), pool_.get(), tokenizer_->vocab_size(), nullptr, [this] { return now_; }},
-        std::move(job).value(), options_, [] {});
-  }
-
-  void Add(RequestId id, GenerationRequest request, EventSink sink) {
-    const uint64_t seed = *request.sampling.seed;
-    auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(sink), seed, *tokenizer_, pool_.get());
-    sequence->submitted = now_;
-    scheduler_->Add(std::move(sequence));
-  }
-
-  // No page is leaked or has a wrong count, in memory or on disk: each has a reference from every table it is in, and
-  // one from the cache. No sequence has more than its window allows.
-  void CheckPages() const {
-    std::map<PageId, int> held;
-    for (const auto& s : scheduler_->running()) {
-      for (const PageId page : s->pages.pages()) ++held[page];
-      ASSERT_EQ(std::ranges::count_if(s->pages.pages(), IsSpilled), s->pages.spilled_pages());
-      const int64_t most = pool_->layout().PagesFor(options_.window.MostTokens(s->size()));
-      ASSERT_LE(static_cast<int64_t>(s->pages.pages().size()), most);
-    }
-    const auto spilled = std::ranges::count_if(held, [](const auto& entry) { return IsSpilled(entry.first); });
-    const SpillStats spill = scheduler_->stats().spill;
-    ASSERT_EQ(spill.pages, spill.idle_pages + spilled);
-    int64_t cached = 0;
-    for (const auto& [page, count] : held) {
-      const int extra = pool_->references(page) - count;
-      ASSERT_TRUE(extra == 0 || extra == 1) << "page " << page;
-      cached += extra;
-    }
-    ASSERT_EQ(scheduler_->stats().kv_pages_cached, cached + pool_->idle_pages() + spill.idle_pages);
-    ASSERT_EQ(pool_->used_pages(), pool_->idle_pages() + static_cast<int64_t>(held.size()) - spilled);
-    ASSERT_LE(pool_->used_pages(), pool_->limit());
-  }
-
-  EngineOptions options_;
-  ThreadPool threads_{1};
-  std::unique_ptr<Backend> backend_ = MakeCpuBackend(*AvailableKernels({}).front(), &threads_);
-  std::unique_ptr<Tokenizer> tokenizer_ = MakeByteTokenizer();
-  Clock::time_point now_ = Clock::time_point(std::chrono::hours(1));
-  std::unique_ptr<FakeModel> model_;
-  std::unique_ptr<PagePool> pool_;
-  std::unique_ptr<SpillSpace> spill_;
-  std::unique_ptr<Scheduler> scheduler_;
-};
-
-std::vector<int32_t> Tokens(size_t size, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> tokens(size);
-  for (int32_t& token : tokens) token = static_cast<int32_t>(random() % 200);
-  return tokens;
-}
 
 // One of few requests, so that beginnings are shared and texts can be compared.
 GenerationRequest Request(uint32_t kind) {
   std::mt19937 random(kind);
   GenerationRequest request{.prompt = Tokens(random() % 60, kind % 5),
                             .max_tokens = static_cast<int64_t>(1 + random() % 30)};
+  request.shared_tokens = static_cast<int64_t>(request.prompt.size());
   const std::vector<int32_t> own = Tokens(1 + random() % 20, kind);
   request.prompt.insert(request.prompt.end(), own.begin(), own.end());
   request.sampling.temperature = kind % 3 == 0 ? 0.0f : 0.8f;
   request.sampling.seed = kind;
   request.priority = kind % 7 == 0 ? 2 : 0;
   request.client = "client " + std::to_string(kind % 11);
+  request.origin = "origin " + std::to_string(kind % 4);
   return request;
-}
-
-struct Answer {
-  std::vector<int32_t> tokens;
-  std::optional<FinishReason> finish;
-  Status status;
-};
-
-EventSink Into(Answer* answer) {
-  return [answer](GenerationEvent&& event) {
-    EXPECT_FALSE(answer->finish) << "an event after the last one";
-    for (const GeneratedToken& token : event.tokens) answer->tokens.push_back(token.token);
-    answer->finish = event.finish;
-    answer->status = event.status;
-  };
 }
 
 Answer Alone(uint32_t kind, const AttentionWindow& window) {
@@ -335,17 +205,22 @@ TEST(SchedulerSimulation, InvariantsHoldAndTextsAreThoseOfRunsAlone) {
     int64_t pages;
     int sequences;
     int64_t chunk;
+    PrefixShare share = PrefixShare::kAll;
+    bool priority = true;  // counts among all
   };
   uint32_t seed = 1;
-  for (const System& system : {System{64, 8, 64}, System{200, 16, 32}, System{40, 4, 7}, System{64, 2, 512}}) {
+  for (const System& system : {System{64, 8, 64, PrefixShare::kSystem, false}, System{200, 16, 32},
+                               System{40, 4, 7, PrefixShare::kClient, false}, System{64, 2, 512}}) {
     EngineOptions options{.context = 160, .max_sequences = system.sequences, .prompt_chunk = system.chunk};
     options.kv_tokens = system.pages * kPageTokens;
     options.prefix = PrefixReuse::kPrompts;
+    options.share = system.share;
+    options.allow_priority = system.priority;
     Simulation simulation(seed++, options, system.pages, alone);
     ASSERT_NO_FATAL_FAILURE(simulation.Run(kSteps));
     const EngineStats stats = simulation.stats();
     EXPECT_GT(simulation.finished(), kSteps / 250);
-    EXPECT_GT(stats.cached_tokens, stats.prompt_tokens / 10);
+    EXPECT_GT(stats.cached_tokens, stats.prompt_tokens / (system.share == PrefixShare::kAll ? 10 : 100));
     EXPECT_GT(stats.evicted_pages, kSteps / 2500);
     EXPECT_LT(simulation.longest_wait(), 60) << "seconds of the simulated clock: nobody starves";
   }
@@ -523,8 +398,8 @@ TEST_P(AnswersUsedAgain, KeepTheInvariants) {
   for (RequestId id = 1; id < 3000; ++id) {
     auto& conversation = conversations[random() % conversations.size()];
     const std::vector<int32_t> question = Tokens(1 + random() % 10, static_cast<uint32_t>(id));
+    if (conversation.size() + question.size() > 120) conversation.clear();
     conversation.insert(conversation.end(), question.begin(), question.end());
-    if (conversation.size() > 120) conversation = question;
     GenerationRequest request{.prompt = conversation, .max_tokens = 10};
     request.sampling.seed = id;
     world.Add(id, request, Into(&answers[id]));

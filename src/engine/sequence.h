@@ -14,6 +14,7 @@
 #include "engine/request.h"
 #include "engine/sampler.h"
 #include "kvcache/page_pool.h"
+#include "kvcache/prefix_cache.h"
 
 namespace inkstone {
 
@@ -33,7 +34,9 @@ struct Sequence {
         max_tokens(wanted.max_tokens),
         top_logprobs(wanted.top_logprobs),
         priority(wanted.priority),
+        origin(std::move(wanted.origin)),
         client(std::move(wanted.client)),
+        shared_tokens(wanted.shared_tokens),
         deadline(wanted.deadline),
         phases(tokens.size(), Phase::kPrompt),
         pages(pool) {}
@@ -70,13 +73,16 @@ struct Sequence {
   const int64_t max_tokens;
   const int top_logprobs;
   const int priority;
+  const std::string origin;
   const std::string client;
+  const int64_t shared_tokens;
   const std::optional<std::chrono::milliseconds> deadline;  // from `submitted`
 
   // (tokens): which kernels compute each token's keys and values. A generated token has been decoded, and a prompt
   // token too where the prefix cache had it from an answer: computed again after preemption, it gets the same bits.
   std::vector<Phase> phases;
   PageTable pages;
+  CacheDomain domain;       // whose pages these are to others
   int64_t computed = 0;     // tokens whose keys and values are in the pages
   int64_t prefilled = 0;    // most prompt tokens that were ever computed: preemption does not take progress back
   int64_t cached = 0;       // prompt tokens that came from the prefix cache at first

@@ -205,6 +205,8 @@ Result<std::unique_ptr<Session>> Session::Open(const SessionOptions& options) {
   engine.kv_types = plan.memory.kv_types;
   engine.window = plan.window;
   engine.prefix = options.prefix;
+  engine.share = options.share;
+  engine.allow_priority = options.allow_priority;
   engine.max_sequences = options.max_sequences;
   engine.max_queue = options.max_queue;
   engine.prompt_chunk = plan.limits.max_step_rows;

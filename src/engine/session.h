@@ -33,6 +33,8 @@ struct SessionOptions {
   int64_t attention_window = 0;          // newest tokens that every token sees at least; 0: all
   int64_t attention_sinks = 32;          // first tokens that stay in sight of a window; rounded up to whole pages
   PrefixReuse prefix = PrefixReuse::kAll;
+  PrefixShare share = PrefixShare::kSystem;
+  bool allow_priority = false;           // as EngineOptions has it
   std::string cache_folder = {};         // where pages of keys and values are kept; empty: nowhere
   uint64_t cache_bytes = 4'000'000'000;  // of it at most
   uint64_t spill_bytes = 0;              // of disk, for what of a sequence has no room in memory; 0: none

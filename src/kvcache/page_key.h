@@ -16,7 +16,7 @@ struct PageKey {
 
 // Of no page yet. `identity` names weights, tokenizer, type and layout of the cache, positions and the kernels.
 PageKey RootKey(std::string_view identity);
-// Of the page that follows `parent` and holds `tokens`.
-PageKey ChildKey(const PageKey& parent, std::span<const int32_t> tokens);
+// Of the page that follows `parent`, holds `tokens` and is `domain`'s; zeros: everybody's.
+PageKey ChildKey(const PageKey& parent, std::span<const int32_t> tokens, const PageKey& domain = {});
 
 }  // namespace inkstone

@@ -107,7 +107,7 @@ void PageStore::Scan() {
     for (int block = 0; block < blocks_per_slab_; ++block) {
       auto stored = slabs_.back().ReadHeader(block);
       const Place place{index, block};
-      if (stored && ChildKey(stored->parent, stored->tokens) == stored->key) {
+      if (stored && ChildKey(stored->parent, stored->tokens, stored->domain) == stored->key) {
         found.push_back({std::move(*stored), place});
       } else {
         free_.push_back(place);

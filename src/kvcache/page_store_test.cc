@@ -384,7 +384,7 @@ TEST_F(PageStoreTest, ThePrefixCacheFindsPagesAgain) {
       EXPECT_EQ(found, run == 0 ? 0u : 640u);
       ASSERT_TRUE(table.Reserve(640).ok());
       fill(&table, found);
-      cache.Insert(tokens, phases, true, &table);
+      cache.Insert(tokens, phases, {}, true, &table);
     }
     store->Flush();
     EXPECT_EQ(cache.Evict(1000), 160);
@@ -400,7 +400,7 @@ TEST_F(PageStoreTest, ThePrefixCacheFindsPagesAgain) {
       EXPECT_EQ(found, 12u);
       ASSERT_TRUE(table.Reserve(640).ok());
       fill(&table, found);
-      cache.Insert(tokens, phases, true, &table);
+      cache.Insert(tokens, phases, {}, true, &table);
       store->Flush();
       table.Clear();
       cache.Evict(1000);
@@ -418,6 +418,41 @@ TEST_F(PageStoreTest, ThePrefixCacheFindsPagesAgain) {
   }
 }
 
+// On disk too a page is its client's, over a restart, and one of a shared text everybody's who begins with it.
+TEST_F(PageStoreTest, NobodyFindsPagesOfOthersOnDisk) {
+  ThreadPool threads(1);
+  const auto backend = MakeCpuBackend(*AvailableKernels({}).front(), &threads);
+  const KvLayout layout{1, 1, 8, {DType::kF16, DType::kF16}, 4};
+  PageStoreOptions options = Options();
+  options.page_bytes = layout.page_bytes();
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12};
+  const std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+  const CacheDomain ada{RootKey("ada"), RootKey("text"), 5}, bob{RootKey("bob"), RootKey("text"), 5};
+  const CacheDomain stranger{RootKey("stranger"), {}, 0};
+  {
+    auto pool = PagePool::Create(*backend, layout, 20);
+    const auto store = MakeStore(options);
+    PrefixCache cache(&*pool, store.get());
+    PageTable table(&*pool);
+    ASSERT_TRUE(table.Reserve(12).ok());
+    cache.Insert(tokens, phases, ada, true, &table);
+    cache.Persist(10);
+  }
+  const auto loaded = [&](const CacheDomain& domain) {
+    auto pool = PagePool::Create(*backend, layout, 20);
+    const auto store = MakeStore(options);
+    PrefixCache cache(&*pool, store.get());
+    int count = 0;
+    while (cache.Load({tokens, phases, false, domain})) ++count;
+    EXPECT_EQ(cache.Find({tokens, phases, false, domain}).tokens, 4 * count);
+    return count;
+  };
+  EXPECT_EQ(loaded(ada), 3);
+  EXPECT_EQ(loaded(bob), 1);
+  EXPECT_EQ(loaded(stranger), 0);
+  EXPECT_EQ(loaded({}), 0);
+}
+
 // Before they leave memory, pages that nothing else would have written are handed over, predecessors first.
 TEST_F(PageStoreTest, ThePrefixCacheHandsPagesOverWhenAsked) {
   ThreadPool threads(1);
@@ -433,7 +468,7 @@ TEST_F(PageStoreTest, ThePrefixCacheHandsPagesOverWhenAsked) {
   {
     PageTable table(&*pool);
     ASSERT_TRUE(table.Reserve(14).ok());
-    cache.Insert(tokens, phases, true, &table);
+    cache.Insert(tokens, phases, {}, true, &table);
   }
   const auto written = [&] {
     store->Flush();

@@ -25,8 +25,9 @@ bool StartsWith(std::span<const Phase> phases, std::span<const Phase> beginning)
 
 }  // namespace
 
-bool PrefixCache::TokensLess::operator()(std::span<const int32_t> a, std::span<const int32_t> b) const {
-  return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
+bool PrefixCache::LabelLess::operator()(const LabelView& a, const LabelView& b) const {
+  if (a.domain != b.domain) return a.domain < b.domain;
+  return std::lexicographical_compare(a.tokens.begin(), a.tokens.end(), b.tokens.begin(), b.tokens.end());
 }
 
 PrefixCache::PrefixCache(PagePool* pool, PageStore* store) : pool_(*pool), store_(store) {
@@ -37,8 +38,13 @@ PrefixCache::~PrefixCache() {
   while (!root_.children.empty()) RemoveTree(root_.children.begin()->second.get());
 }
 
+const PageKey& PrefixCache::DomainAt(const CacheDomain& domain, size_t begin) const {
+  return domain.At(begin, pool_.layout().page_tokens);
+}
+
 PrefixCache::Step PrefixCache::Best(const Node& node, const PrefixQuery& query, size_t begin) const {
   const auto rest = query.tokens.subspan(begin);
+  const PageKey& domain = DomainAt(query.domain, begin);
   const auto usable = [&](const Node& child) {
     size_t common = CommonTokens(rest, child.tokens);
     while (!Accepts(query, begin, std::span(child.phases).first(common))) --common;
@@ -46,9 +52,11 @@ PrefixCache::Step PrefixCache::Best(const Node& node, const PrefixQuery& query, 
     return IsSpilled(child.page) && common < child.tokens.size() ? 0 : common;
   };
   // In lexicographic order the longest common beginning is that of a neighbour.
-  const auto next = node.children.lower_bound(rest.first(std::min(rest.size(), size_t(pool_.layout().page_tokens))));
+  const auto page = rest.first(std::min(rest.size(), size_t(pool_.layout().page_tokens)));
+  const auto next = node.children.lower_bound(LabelView{domain, page});
   Step best;
   const auto consider = [&](const Children::value_type& child) {
+    if (child.first.domain != domain) return;
     const size_t tokens = usable(*child.second);
     if (tokens > best.tokens) best = {child.second.get(), tokens};
   };
@@ -97,14 +105,15 @@ bool PrefixCache::Load(const PrefixQuery& query) {
   const size_t size = static_cast<size_t>(pool_.layout().page_tokens);
   if (last.tokens + size > query.tokens.size()) return false;
   const auto tokens = query.tokens.subspan(last.tokens, size);
-  const PageKey key = ChildKey(last.node->key, tokens);
-  if (last.node->children.contains(tokens) || !store_->Contains(key)) return false;
+  const LabelView label{DomainAt(query.domain, last.tokens), tokens};
+  const PageKey key = ChildKey(last.node->key, tokens, label.domain);
+  if (last.node->children.contains(label) || !store_->Contains(key)) return false;
   if (pool_.free_pages() == 0) EvictBeside(last.node);
   auto page = pool_.Allocate();
   if (!page.ok()) return false;
   const auto stored = store_->Read(key, {pool_.Keys(*page, 0), pool_.layout().page_bytes()});
   const bool good = stored && std::ranges::equal(stored->tokens, tokens) && Accepts(query, last.tokens, stored->phases);
-  if (good) Add(last.node, tokens, stored->phases, *page);
+  if (good) Add(last.node, label, stored->phases, *page);
   pool_.Release(*page);
   return good;
 }
@@ -123,8 +132,9 @@ int64_t PrefixCache::WritePath(Node* node, int64_t most) {
   const auto spilled = std::find_if(path.rbegin(), path.rend(), [](const Node* n) { return IsSpilled(n->page); });
   count = std::min(count, spilled - path.rbegin());
   for (auto n = path.rbegin(); n != path.rbegin() + count; ++n) {
-    store_->Write({(*n)->key, (*n)->parent->key, 0, {(*n)->tokens.begin(), (*n)->tokens.end()}, (*n)->phases},
-                  {pool_.Keys((*n)->page, 0), pool_.layout().page_bytes()});
+    const Node& page = **n;
+    store_->Write({page.key, page.parent->key, 0, {page.tokens.begin(), page.tokens.end()}, page.phases, page.domain},
+                  {pool_.Keys(page.page, 0), pool_.layout().page_bytes()});
   }
   return count;
 }
@@ -170,8 +180,8 @@ std::vector<Phase> PrefixCache::Acquire(const PrefixQuery& query, PageTable* tab
   return phases;
 }
 
-void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, bool partial,
-                         PageTable* table) {
+void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, const CacheDomain& domain,
+                         bool partial, PageTable* table) {
   const size_t size = static_cast<size_t>(pool_.layout().page_tokens);
   Node* node = &root_;
   for (size_t begin = 0; begin < tokens.size(); begin += size) {
@@ -180,9 +190,12 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase>
     const bool full = page_tokens.size() == size;
     if (!full && !partial) return;
     const std::optional<size_t> at = table->Find(static_cast<int64_t>(begin));
-    const auto found = node->children.lower_bound(page_tokens);
-    if (found != node->children.end() && CommonTokens(found->second->tokens, page_tokens) == page_tokens.size()) {
-      Node& child = *found->second;
+    const LabelView label{DomainAt(domain, begin), page_tokens};
+    const auto next = node->children.lower_bound(label);
+    const bool found = next != node->children.end() && next->first.domain == label.domain &&
+                       CommonTokens(next->second->tokens, page_tokens) == page_tokens.size();
+    if (found) {
+      Node& child = *next->second;
       if (!StartsWith(child.phases, page_phases)) return;  // other bits: they stay the sequence's own
       Touch(&child);
       if (!full) return;
@@ -194,33 +207,35 @@ void PrefixCache::Insert(std::span<const int32_t> tokens, std::span<const Phase>
       continue;
     }
     if (!at) return;  // dropped, and not known here: what follows would have no path
-    RemoveBeginning(node, page_tokens, page_phases);
-    node = Add(node, page_tokens, page_phases, table->pages()[*at]);
+    RemoveBeginning(node, label, page_phases);
+    node = Add(node, label, page_phases, table->pages()[*at]);
   }
 }
 
-void PrefixCache::RemoveBeginning(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases) {
-  const auto next = parent->children.lower_bound(tokens);
+void PrefixCache::RemoveBeginning(Node* parent, const LabelView& label, std::span<const Phase> phases) {
+  const auto next = parent->children.lower_bound(label);
   if (next == parent->children.begin()) return;
   Node& before = *std::prev(next)->second;
-  const bool beginning = CommonTokens(before.tokens, tokens) == before.tokens.size();
+  if (before.domain != label.domain) return;
+  const bool beginning = CommonTokens(before.tokens, label.tokens) == before.tokens.size();
   if (beginning && StartsWith(phases, before.phases)) Remove(&before);
 }
 
-PrefixCache::Node* PrefixCache::Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases,
-                                    PageId page) {
+PrefixCache::Node* PrefixCache::Add(Node* parent, const LabelView& label, std::span<const Phase> phases, PageId page) {
   TakeOut(parent);
+  const auto& tokens = label.tokens;
   const auto [place, added] =
-      parent->children.emplace(std::vector<int32_t>(tokens.begin(), tokens.end()), std::make_unique<Node>());
+      parent->children.emplace(Label{label.domain, {tokens.begin(), tokens.end()}}, std::make_unique<Node>());
   Node& node = *place->second;
   node.parent = parent;
-  node.tokens = place->first;
+  node.domain = label.domain;
+  node.tokens = place->first.tokens;
   node.phases.assign(phases.begin(), phases.end());
   node.page = page;
   node.used = ++time_;
   node.depth = parent->depth + static_cast<int64_t>(tokens.size());
   const bool full = tokens.size() == static_cast<size_t>(pool_.layout().page_tokens);
-  if (store_ != nullptr && full) node.key = ChildKey(parent->key, tokens);
+  if (store_ != nullptr && full) node.key = ChildKey(parent->key, tokens, node.domain);
   parent->spilled_children += IsSpilled(page) ? 1 : 0;
   PutBack(parent);
   PutBack(&node);
@@ -239,7 +254,7 @@ void PrefixCache::Remove(Node* leaf) {
   pool_.SetCached(leaf->page, false);
   pool_.Release(leaf->page);
   parent->spilled_children -= IsSpilled(leaf->page) ? 1 : 0;
-  parent->children.erase(parent->children.find(leaf->tokens));
+  parent->children.erase(parent->children.find(LabelView{leaf->domain, leaf->tokens}));
   PutBack(parent);
 }
 

@@ -2,7 +2,8 @@
 // (Zheng et al. 2024, "SGLang"). Pages stay in the pool, shared with the sequences that use them, and leave when room
 // is needed, least recently used first. With a PageStore they can come back from disk: those that many requests begin
 // with, and those of long prompts, are kept there. Where the pool has a SpillSpace, pages that sequences have moved
-// there stay in the tree and are shared like others, and pages before them follow them there. Engine thread only.
+// there stay in the tree and are shared like others, and pages before them follow them there. A page is found only by
+// those of its domain, on disk too. Engine thread only.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +22,25 @@
 
 namespace inkstone {
 
+// Whose pages those of a prompt are. One that is found tells what is in it, and how long a prompt took tells as much.
+struct CacheDomain {
+  PageKey own = {};           // of the client; zeros: everybody's
+  PageKey shared = {};        // of all clients that begin with the same shared_tokens
+  int64_t shared_tokens = 0;  // the first of the prompt; pages that lie within them are `shared`
+
+  // Of the page whose tokens begin there.
+  const PageKey& At(size_t begin, int64_t page_tokens) const {
+    return static_cast<int64_t>(begin) + page_tokens <= shared_tokens ? shared : own;
+  }
+};
+
 // What is looked for: keys and values of tokens[0 ..) as a run of the model would compute them.
 struct PrefixQuery {
   std::span<const int32_t> tokens;
   std::span<const Phase> phases;  // that the entries must come from, as many as tokens
   // Prompt tokens may have been generated, so that their entries come from decoding: a few last bits differ.
   bool accept_generated = false;
+  CacheDomain domain = {};
 };
 
 struct PrefixFind {
@@ -54,7 +68,8 @@ class PrefixCache {
   // Keeps the entries of `tokens`, which lie in the table's pages; with `partial` also those in a page that is not
   // full. Where the cache has the same content already, the table gets its page in exchange for its own. Ends at a page
   // that the table has dropped, unless the cache has it.
-  void Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, bool partial, PageTable* table);
+  void Insert(std::span<const int32_t> tokens, std::span<const Phase> phases, const CacheDomain& domain, bool partial,
+              PageTable* table);
   // Frees up to `pages` idle pages in memory, those behind which a sequence uses others last; returns how many.
   int64_t Evict(int64_t pages);
   // Frees a slot of the SpillSpace that nobody uses; false when there is none.
@@ -73,14 +88,28 @@ class PrefixCache {
 
  private:
   struct Node;
-  struct TokensLess {
-    using is_transparent = void;
-    bool operator()(std::span<const int32_t> a, std::span<const int32_t> b) const;
+  // A page among those that follow another: neighbours are of one domain, as far as there are such.
+  struct Label {
+    PageKey domain;
+    std::vector<int32_t> tokens;
   };
-  using Children = std::map<std::vector<int32_t>, std::unique_ptr<Node>, TokensLess>;
+  struct LabelView {
+    const PageKey& domain;
+    std::span<const int32_t> tokens;
+  };
+  struct LabelLess {
+    using is_transparent = void;
+    bool operator()(const LabelView& a, const LabelView& b) const;
+    bool operator()(const Label& a, const Label& b) const { return (*this)(View(a), View(b)); }
+    bool operator()(const Label& a, const LabelView& b) const { return (*this)(View(a), b); }
+    bool operator()(const LabelView& a, const Label& b) const { return (*this)(a, View(b)); }
+    static LabelView View(const Label& label) { return {label.domain, label.tokens}; }
+  };
+  using Children = std::map<Label, std::unique_ptr<Node>, LabelLess>;
   struct Node {
     Node* parent = nullptr;
-    std::span<const int32_t> tokens;  // of this page: its key among the parent's children
+    PageKey domain;                   // with `tokens` the label among the parent's children
+    std::span<const int32_t> tokens;  // of this page
     std::vector<Phase> phases;        // as many
     PageId page = -1;
     uint64_t used = 0;  // the newest of all times
@@ -96,6 +125,8 @@ class PrefixCache {
     size_t tokens = 0;  // that are usable
   };
 
+  // Whose page it is that the query looks for at `begin`.
+  const PageKey& DomainAt(const CacheDomain& domain, size_t begin) const;
   // The child that goes on longest with query.tokens from `begin` on.
   Step Best(const Node& node, const PrefixQuery& query, size_t begin) const;
   // The last full page of the longest prefix, and its tokens.
@@ -113,7 +144,7 @@ class PrefixCache {
   // Frees the page of a node that nothing in memory follows: on disk, or for good with all that follows it there.
   // Returns how many pages of memory that frees.
   int64_t GiveUp(Node* node);
-  Node* Add(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases, PageId page);
+  Node* Add(Node* parent, const LabelView& label, std::span<const Phase> phases, PageId page);
   void Remove(Node* leaf);
   // Removes a node and all that follow it; returns how many pages of memory that frees.
   int64_t RemoveTree(Node* node);
@@ -122,7 +153,7 @@ class PrefixCache {
   void TakeOut(Node* node);
   void PutBack(Node* node);
   // Removes a child whose page is the beginning of this one.
-  void RemoveBeginning(Node* parent, std::span<const int32_t> tokens, std::span<const Phase> phases);
+  void RemoveBeginning(Node* parent, const LabelView& label, std::span<const Phase> phases);
 
   PagePool& pool_;
   PageStore* store_;

@@ -61,7 +61,7 @@ class PrefixCacheTest : public ::testing::Test {
     if (missing > 0) cache_->Evict(missing);
     EXPECT_TRUE(table->Reserve(static_cast<int64_t>(tokens.size())).ok());
     Compute(*table, tokens, phases, found.size());
-    cache_->Insert(tokens, phases, true, table);
+    cache_->Insert(tokens, phases, {}, true, table);
     return found.size();
   }
   size_t Run(const std::vector<int32_t>& tokens) {
@@ -74,6 +74,60 @@ class PrefixCacheTest : public ::testing::Test {
   std::unique_ptr<PagePool> pool_;
   std::unique_ptr<PrefixCache> cache_;
 };
+
+// Requests of several clients, each of whom finds how much of a prompt.
+class DomainsTest : public PrefixCacheTest {
+ protected:
+  static CacheDomain Of(const char* client) { return {RootKey(client), {}, 0}; }
+  static CacheDomain Of(const char* client, const char* system_text, int64_t tokens) {
+    return {RootKey(client), RootKey(system_text), tokens};
+  }
+  int64_t Find(const std::vector<int32_t>& tokens, const CacheDomain& domain) const {
+    const std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+    return cache_->Find({tokens, phases, false, domain}).tokens;
+  }
+  // Returns how many tokens came from the cache.
+  size_t Ask(const std::vector<int32_t>& tokens, const CacheDomain& domain) {
+    std::vector<Phase> phases(tokens.size(), Phase::kPrompt);
+    PageTable table(pool_.get());
+    const size_t found = cache_->Acquire({tokens, phases, false, domain}, &table).size();
+    EXPECT_TRUE(table.Reserve(static_cast<int64_t>(tokens.size())).ok());
+    Compute(table, tokens, phases, found);
+    cache_->Insert(tokens, phases, domain, true, &table);
+    return found;
+  }
+};
+
+TEST_F(DomainsTest, NobodyFindsPagesOfOthers) {
+  const std::vector<int32_t> tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
+  EXPECT_EQ(Ask(tokens, Of("ada")), 0u);
+  for (size_t size = 1; size <= tokens.size(); ++size) {
+    const std::vector<int32_t> guess(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(size));
+    EXPECT_EQ(Find(guess, Of("bob")), 0) << size;
+    EXPECT_EQ(Find(guess, Of("ada")), static_cast<int64_t>(size));
+    EXPECT_EQ(Find(guess, {}), 0) << "nobody in particular";
+  }
+  EXPECT_EQ(Ask(tokens, Of("bob")), 0u);
+  EXPECT_EQ(cache_->pages(), 6);
+  EXPECT_EQ(Ask(tokens, Of("bob")), 10u);
+  EXPECT_EQ(cache_->Evict(100), 6);
+  EXPECT_EQ(Find(tokens, Of("ada")), 0);
+}
+
+// Of a shared text of 10 tokens two pages are everybody's; its end lies in a page with what the client wrote.
+TEST_F(DomainsTest, OnlyWholePagesOfASharedTextAreFoundByOthers) {
+  const std::vector<int32_t> ada = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 50, 51, 52, 53};
+  EXPECT_EQ(Ask(ada, Of("ada", "text", 10)), 0u);
+  EXPECT_EQ(Find(ada, Of("bob", "text", 10)), 8) << "also where all of the prompt is the same";
+  EXPECT_EQ(Find(ada, Of("ada", "text", 10)), 14);
+  EXPECT_EQ(Find(ada, Of("bob", "another text", 10)), 0) << "a text that differs finds no part of it";
+  EXPECT_EQ(Find(ada, Of("bob")), 0);
+  EXPECT_EQ(Find(ada, Of("ada")), 0);
+  const std::vector<int32_t> bob = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 60, 61};
+  EXPECT_EQ(Ask(bob, Of("bob", "text", 10)), 8u);
+  EXPECT_EQ(Find(bob, Of("bob", "text", 10)), 12);
+  EXPECT_EQ(Find(bob, Of("ada", "text", 10)), 10) << "to the token within what is its own";
+}
 
 TEST_F(PrefixCacheTest, FindsPrefixesToTheToken) {
   EXPECT_EQ(Run({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}), 0u);
@@ -106,9 +160,9 @@ TEST_F(PrefixCacheTest, EqualPagesBecomeOne) {
     ASSERT_TRUE(table->Reserve(8).ok());
     Compute(*table, tokens, phases, 0);
   }
-  cache_->Insert(tokens, phases, false, &first);
+  cache_->Insert(tokens, phases, {}, false, &first);
   EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 4);
-  cache_->Insert(tokens, phases, false, &second);
+  cache_->Insert(tokens, phases, {}, false, &second);
   EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 2);
   EXPECT_EQ(first.pages(), second.pages());
 }
@@ -157,7 +211,7 @@ TEST_F(PrefixCacheTest, WhatADroppingSequenceLeftBehindMakesRoom) {
   ASSERT_TRUE(table.Reserve(20).ok());
   tokens.insert(tokens.end(), {17, 18, 19, 20});
   phases.resize(20, Phase::kPrompt);
-  cache_->Insert(tokens, phases, false, &table);
+  cache_->Insert(tokens, phases, {}, false, &table);
   EXPECT_EQ(cache_->pages(), 5);
   EXPECT_EQ(cache_->Find({tokens, phases}).tokens, 20);
   // The idle pages lie in front of pages in use, which leave the cache to free them.
@@ -167,7 +221,7 @@ TEST_F(PrefixCacheTest, WhatADroppingSequenceLeftBehindMakesRoom) {
   EXPECT_EQ(pool_->free_pages(), pool_->total_pages() - 3);
   EXPECT_EQ(cache_->pages(), 1);
   // What follows a page that is no longer known stays the sequence's own.
-  cache_->Insert(tokens, phases, false, &table);
+  cache_->Insert(tokens, phases, {}, false, &table);
   EXPECT_EQ(cache_->pages(), 1);
   EXPECT_EQ(cache_->Find({tokens, phases}).tokens, 4);
 }
@@ -296,7 +350,7 @@ TEST_F(SpilledPrefixTest, WhatIsComputedAgainComesBackToMemory) {
   PageTable table(pool_.get());
   ASSERT_TRUE(table.Reserve(24).ok());
   Compute(table, tokens_, phases_, 0);
-  cache_->Insert(tokens_, phases_, true, &table);
+  cache_->Insert(tokens_, phases_, {}, true, &table);
   EXPECT_EQ(table.spilled_pages(), 0);
   EXPECT_EQ(spill_->stats().pages, 0);
   EXPECT_EQ(pool_->used_pages(), 6);

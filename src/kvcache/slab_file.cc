@@ -15,7 +15,7 @@ namespace inkstone {
 namespace {
 
 constexpr uint64_t kFileMagic = 0x31424c534b4e4921;   // "!INKSLB1"
-constexpr uint64_t kBlockMagic = 0x3145474150564b21;  // "!KVPAGE1"
+constexpr uint64_t kBlockMagic = 0x3245474150564b21;  // "!KVPAGE2"
 constexpr size_t kAlignment = 4096;
 constexpr size_t kHeaderBytes = 1024;
 
@@ -30,6 +30,7 @@ struct BlockHeader {
   uint64_t generation;
   PageKey key;
   PageKey parent;
+  PageKey domain;
   uint64_t page_bytes;
   uint64_t page_hash[2];
   uint32_t count;  // of tokens
@@ -82,7 +83,7 @@ bool Plausible(const BlockHeader& header) {
 }
 
 StoredPage Describe(const BlockHeader& header) {
-  StoredPage stored{header.key, header.parent, header.generation, {}, {}};
+  StoredPage stored{header.key, header.parent, header.generation, {}, {}, header.domain};
   stored.tokens.assign(header.tokens.begin(), header.tokens.begin() + header.count);
   for (uint32_t i = 0; i < header.count; ++i) stored.phases.push_back(static_cast<Phase>(header.phases[i]));
   return stored;
@@ -187,6 +188,7 @@ Status SlabFile::Write(int block, const StoredPage& stored, std::span<const std:
   header.generation = stored.generation;
   header.key = stored.key;
   header.parent = stored.parent;
+  header.domain = stored.domain;
   header.page_bytes = page_bytes_;
   const XXH128_hash_t hash = XXH3_128bits(page.data(), page.size());
   header.page_hash[0] = hash.low64;

@@ -25,6 +25,7 @@ struct StoredPage {
   uint64_t generation = 0;  // larger for what was written later
   std::vector<int32_t> tokens;
   std::vector<Phase> phases;  // as many
+  PageKey domain = {};        // whose it is; zeros: everybody's
 };
 
 class SlabFile {

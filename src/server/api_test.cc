@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/json_fields.h"
+#include "server/service.h"
 #include "server/testing/running_server.h"
 
 namespace inkstone::testing {
@@ -250,6 +251,35 @@ TEST(Chat, ReportsADeadlineThatPassed) {
   EXPECT_THAT(events.at(events.size() - 2), HasSubstr(R"("after 2000 ms","type":"timeout")"));
 }
 
+TEST(Origin, IsAHostsAddress) {
+  const auto origin = [](const char* address) {
+    HttpRequest request;
+    request.address = address;
+    return OriginOf(request);
+  };
+  EXPECT_EQ(origin("192.0.2.7"), "address:192.0.2.7");
+  EXPECT_EQ(origin("::ffff:192.0.2.7"), origin("192.0.2.7"));
+  EXPECT_EQ(origin("::1"), origin("127.0.0.1"));
+  EXPECT_NE(origin("127.0.0.2"), origin("127.0.0.1"));
+  EXPECT_EQ(origin("2001:db8:1:2:3:4:5:6"), "address:2001:db8:1:2::/64");
+  EXPECT_EQ(origin("2001:db8:1:2::1"), origin("2001:db8:1:2:ffff::"));
+  EXPECT_NE(origin("2001:db8:1:3::1"), origin("2001:db8:1:2::1"));
+}
+
+// The system turn is told to the engine as what several clients may have in common.
+TEST(Chat, TellsWhatOfThePromptIsTheSystemText) {
+  RunningServer server(Says({"a"}));
+  server.Start();
+  server.Ask("POST", "/v1/chat/completions",
+             R"({"messages":[{"role":"system","content":"be brief"},{"role":"user","content":"hi"}]})");
+  server.Ask("POST", "/v1/chat/completions", ChatBody("hi"));
+  const auto requests = server.session.engine().requests();
+  ASSERT_EQ(requests.size(), 2u);
+  EXPECT_GT(requests[0].shared_tokens, 0);
+  EXPECT_LT(requests[0].shared_tokens, static_cast<int64_t>(requests[0].prompt.size()));
+  EXPECT_EQ(requests[1].shared_tokens, 0);
+}
+
 TEST(Chat, CarriesPriorityAndClient) {
   RunningServer server(Says({"a"}));
   server.Start();
@@ -259,11 +289,13 @@ TEST(Chat, CarriesPriorityAndClient) {
   const auto requests = server.session.engine().requests();
   ASSERT_EQ(requests.size(), 3u);
   EXPECT_EQ(requests[0].priority, 7);
-  EXPECT_EQ(requests[0].client, "user:ada");
+  EXPECT_EQ(requests[0].client, "ada");
+  EXPECT_EQ(requests[0].origin, "address:127.0.0.1") << "whatever name it gives";
   EXPECT_FALSE(requests[0].deadline);
   EXPECT_EQ(requests[1].priority, 0);
-  EXPECT_EQ(requests[1].client, "address:127.0.0.1");
-  EXPECT_EQ(requests[2].client, "address:127.0.0.1");
+  EXPECT_EQ(requests[1].client, "");
+  EXPECT_EQ(requests[1].origin, "address:127.0.0.1");
+  EXPECT_EQ(requests[2].origin, "address:127.0.0.1");
 }
 
 TEST(Completions, AnswersPromptsInOrder) {

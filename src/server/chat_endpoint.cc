@@ -37,6 +37,14 @@ std::optional<ApiError> CheckTexts(Session& session, const ChatPrompt& prompt, c
   return CheckWholeText(session, whole, "messages");
 }
 
+// Of a text that several clients may have in common. A template that cannot write it on its own has none.
+int64_t SharedTokens(const Session& session, const Engine& engine, const FittedChat& fitted) {
+  if (engine.options().share != PrefixShare::kSystem) return 0;
+  const auto encode = [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); };
+  const Result<int64_t> tokens = SystemTokens(fitted.prompt, fitted.tokens, encode);
+  return tokens.ok() ? *tokens : 0;
+}
+
 PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
   Session& session = service.session;
   ChatRequest request;
@@ -51,6 +59,7 @@ PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
                         [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); });
   if (!fitted.ok()) return PromptError(fitted.status());
   if (auto error = CheckContext(session, fitted->tokens.size(), fitted->dropped, "messages")) return *error;
+  params.request.shared_tokens = SharedTokens(session, session.engine(), *fitted);
   const auto think = FindThinkStart(session, fitted->prompt);
   if (!think.ok()) return PromptError(think.status());
 
@@ -74,7 +83,7 @@ PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
   plan.context = options.context;
   plan.responder = std::make_unique<ChatResponder>(std::move(options), session.tokenizer());
   params.request.prompt = std::move(fitted->tokens);
-  if (params.request.client.empty()) params.request.client = ClientOf(http);
+  params.request.origin = OriginOf(http);
   for (int i = 0; i < params.n; ++i) {
     plan.requests.push_back(params.request);
     auto& seed = plan.requests.back().sampling.seed;

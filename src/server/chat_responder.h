@@ -21,7 +21,7 @@ struct ChatResponderOptions {
   bool logprobs = false;
   ThinkStart think = ThinkStart::kNever;
   bool parse_tools = false;
-  bool parallel_tool_calls = true;  // else calls after the first are left out
+  bool parallel_tool_calls = true;                   // else calls after the first are left out
   std::shared_ptr<const ToolTypes> tool_types = {};  // of the request's tools
   std::string reasoning_field;
   int64_t prompt_tokens = 0;

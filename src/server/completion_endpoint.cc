@@ -42,7 +42,7 @@ PlanOrError PrepareCompletion(Service& service, HttpRequest&& http) {
   GenerationParams& params = request.params;
   const auto policy = RawPolicy(params, service.options.context_policy);
   if (const auto* error = std::get_if<ApiError>(&policy)) return *error;
-  if (params.request.client.empty()) params.request.client = ClientOf(http);
+  params.request.origin = OriginOf(http);
   const auto room = ContextRoom::For(session.engine().options().context, params.request.max_tokens);
 
   CompletionResponderOptions options;
@@ -92,7 +92,7 @@ PlanOrError PreparePlain(Session& session, const GenerateRequest& request, const
   GenerationRequest generation;
   generation.sampling = session.default_sampling();
   generation.max_tokens = request.max_new_tokens;
-  generation.client = ClientOf(http);
+  generation.origin = OriginOf(http);
   if (session.info().has_chat_template) {
     ChatPrompt prompt;
     ChatMessage& turn = prompt.messages.emplace_back();

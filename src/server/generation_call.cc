@@ -1,6 +1,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
 #include <chrono>
 #include <exception>
 #include <random>
@@ -290,6 +291,20 @@ ApiError EngineError(Service& service, const Status& status) {
   return error;
 }
 
-std::string ClientOf(const HttpRequest& request) { return "address:" + request.address; }
+std::string OriginOf(const HttpRequest& request) {
+  boost::system::error_code error;
+  auto address = boost::asio::ip::make_address(request.address, error);
+  if (error) return "address:" + request.address;
+  if (address.is_v6() && address.to_v6().is_v4_mapped()) {
+    address = boost::asio::ip::make_address_v4(boost::asio::ip::v4_mapped, address.to_v6());
+  }
+  if (address.is_v4()) return "address:" + address.to_string();
+  if (address.is_loopback()) return "address:" + boost::asio::ip::address_v4::loopback().to_string();
+  auto bytes = address.to_v6().to_bytes();
+  std::fill(bytes.begin() + 8, bytes.end(), 0);
+  // Of a link-local one the scope says which network.
+  const boost::asio::ip::address_v6 network(bytes, address.to_v6().scope_id());
+  return "address:" + network.to_string() + "/64";
+}
 
 }  // namespace inkstone

@@ -122,7 +122,8 @@ void ParseContextPolicy(FieldReader& fields, std::optional<ContextPolicy>* polic
   *policy = *parsed;
 }
 
-// What the scheduler goes by. `timeout` is in seconds, as LiteLLM sends it and OpenAI's Python client names it.
+// What the scheduler goes by. `user` is a name within the request's origin, no more: anybody may send any. `timeout` is
+// in seconds, as LiteLLM sends it and OpenAI's Python client names it.
 void ParseScheduling(FieldReader& fields, GenerationRequest* request) {
   constexpr float kDay = 86'400;
   constexpr size_t kMaxUserBytes = 512;
@@ -136,7 +137,7 @@ void ParseScheduling(FieldReader& fields, GenerationRequest* request) {
   std::string user;
   if (!fields.String("user", &user) || user.empty()) return;
   if (user.size() > kMaxUserBytes) return fields.Fail("user", "at most 512 bytes", fields.Find("user"));
-  request->client = "user:" + user;
+  request->client = user;
 }
 
 // Tokens that end the answer, and how many must come before anything but max_tokens does.

@@ -100,7 +100,7 @@ ModelFacts FactsOf(Session& session) {
           .default_sampling = session.default_sampling(),
           .has_chat_template = session.info().has_chat_template,
           .context = session.engine().options().context,
-          .max_requests = int64_t{session.engine().options().max_queue} + session.engine().options().max_sequences};
+          .max_requests = session.engine().options().MostOfOneOrigin()};
 }
 
 void FillTemplateTokens(const Tokenizer& tokenizer, ChatPrompt* prompt) {

@@ -71,7 +71,7 @@ TEST(ChatRequest, ReadsContextPolicyAndScheduling) {
   EXPECT_EQ(request.params.context_policy->Name(), "rounds=5");
   EXPECT_EQ(request.params.request.priority, -100);
   EXPECT_EQ(request.params.request.deadline, std::chrono::milliseconds(250));
-  EXPECT_EQ(request.params.request.client, "user:ada");
+  EXPECT_EQ(request.params.request.client, "ada");
   const ChatRequest plain = Chat(R"(,"context_policy":null,"priority":null,"timeout":null,"user":"")");
   EXPECT_FALSE(plain.params.context_policy);
   EXPECT_EQ(plain.params.request.priority, 0);

@@ -76,7 +76,7 @@ std::optional<ApiError> CheckTextBytes(Session& session, size_t bytes, const std
 std::optional<ApiError> CheckWholeText(Session& session, size_t bytes, const std::string& param);
 // ErrorFromStatus, with Retry-After where the client may try again. Event-loop thread only.
 ApiError EngineError(Service& service, const Status& status);
-// For fairness, where a request names no user.
-std::string ClientOf(const HttpRequest& request);
+// Who sends it, for fairness and whose cached pages it finds: its address, one for each host. Of IPv6 a host has a /64.
+std::string OriginOf(const HttpRequest& request);
 
 }  // namespace inkstone
