@@ -1,11 +1,11 @@
 #include "tokenizer/chat_template_set.h"
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <system_error>
 #include <utility>
 #include <vector>
+
+#include "formats/tensor_layout.h"
 
 namespace inkstone {
 namespace {
@@ -17,17 +17,10 @@ constexpr std::string_view kToolUse = "tool_use";
 constexpr std::string_view kKey = "tokenizer.chat_template";
 constexpr std::string_view kNamesKey = "tokenizer.chat_templates";
 constexpr size_t kMaxTemplates = 64;
-constexpr uintmax_t kMaxFileBytes = 1 << 20;
+constexpr size_t kMaxFileBytes = 1 << 20;
 
 Status ReadTemplate(const fs::path& path, std::string name, ChatTemplateSources* sources) {
-  std::error_code error;
-  const uintmax_t size = fs::is_regular_file(path, error) ? fs::file_size(path, error) : kMaxFileBytes + 1;
-  if (error || size > kMaxFileBytes) {
-    return DataLoss(path.string() + ": expected a regular file of at most " + std::to_string(kMaxFileBytes) + " bytes");
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) return DataLoss(path.string() + ": cannot be read");
+  INK_ASSIGN_OR_RETURN(std::string text, ReadTextInput(path.string(), "a chat template", kMaxFileBytes));
   sources->insert_or_assign(std::move(name), std::move(text));
   return Status::Ok();
 }
