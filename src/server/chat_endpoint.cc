@@ -6,9 +6,9 @@ namespace inkstone {
 namespace {
 
 // Where thinking begins: the model's template knows <think>, and perhaps the prompt has opened it.
-Result<ThinkStart> FindThinkStart(const Session& session, const ChatPrompt& prompt) {
+Result<ThinkStart> FindThinkStart(const Session& session, const ChatPrompt& prompt, const std::stop_token& stop) {
   if (!session.info().thinks) return ThinkStart::kNever;
-  INK_ASSIGN_OR_RETURN(const std::string text, session.RenderChat(prompt));
+  INK_ASSIGN_OR_RETURN(const std::string text, session.RenderChat(prompt, stop));
   const size_t last = text.find_last_not_of(" \t\r\n");
   const bool open = last != std::string::npos && std::string_view(text).substr(0, last + 1).ends_with("<think>");
   return open ? ThinkStart::kInside : ThinkStart::kMaybe;
@@ -38,9 +38,10 @@ std::optional<ApiError> CheckTexts(Session& session, const ChatPrompt& prompt, c
 }
 
 // Of a text that several clients may have in common. A template that cannot write it on its own has none.
-int64_t SharedTokens(const Session& session, const Engine& engine, const FittedChat& fitted) {
+int64_t SharedTokens(const Session& session, const Engine& engine, const FittedChat& fitted,
+                     const std::stop_token& stop) {
   if (engine.options().share != PrefixShare::kSystem) return 0;
-  const auto encode = [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); };
+  const auto encode = [&](const ChatPrompt& prompt) { return session.EncodeChat(prompt, stop); };
   const Result<int64_t> tokens = SystemTokens(fitted.prompt, fitted.tokens, encode);
   return tokens.ok() ? *tokens : 0;
 }
@@ -56,11 +57,11 @@ PlanOrError PrepareChat(Service& service, HttpRequest&& http) {
   if (auto error = CheckTexts(session, request.prompt, policy)) return *error;
   const auto room = ContextRoom::For(session.engine().options().context, params.request.max_tokens);
   auto fitted = FitChat(std::move(request.prompt), policy, room,
-                        [&session](const ChatPrompt& prompt) { return session.EncodeChat(prompt); });
+                        [&](const ChatPrompt& prompt) { return session.EncodeChat(prompt, http.stop); });
   if (!fitted.ok()) return PromptError(fitted.status());
   if (auto error = CheckContext(session, fitted->tokens.size(), fitted->dropped, "messages")) return *error;
-  params.request.shared_tokens = SharedTokens(session, session.engine(), *fitted);
-  const auto think = FindThinkStart(session, fitted->prompt);
+  params.request.shared_tokens = SharedTokens(session, session.engine(), *fitted, http.stop);
+  const auto think = FindThinkStart(session, fitted->prompt, http.stop);
   if (!think.ok()) return PromptError(think.status());
 
   ChatResponderOptions options;

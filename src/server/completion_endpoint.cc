@@ -7,10 +7,11 @@
 namespace inkstone {
 namespace {
 
-std::vector<int32_t> EncodeRaw(const Tokenizer& tokenizer, const std::string& text) {
+Result<std::vector<int32_t>> EncodeRaw(const Tokenizer& tokenizer, const std::string& text,
+                                       const std::stop_token& stop) {
   std::vector<int32_t> tokens;
   if (tokenizer.add_bos() && tokenizer.bos_token() >= 0) tokens.push_back(tokenizer.bos_token());
-  const auto encoded = tokenizer.Encode(text, SpecialText::kRecognize);
+  INK_ASSIGN_OR_RETURN(const auto encoded, tokenizer.TryEncode(text, SpecialText::kRecognize, stop));
   tokens.insert(tokens.end(), encoded.begin(), encoded.end());
   return tokens;
 }
@@ -62,8 +63,10 @@ PlanOrError PrepareCompletion(Service& service, HttpRequest&& http) {
       const auto check = whole ? CheckTextBytes : CheckWholeText;
       if (auto error = check(session, text->size(), "prompt")) return *error;
     }
-    std::vector<int32_t> tokens =
-        text != nullptr ? EncodeRaw(tokenizer, *text) : std::get<std::vector<int32_t>>(std::move(prompt));
+    auto encoded = text != nullptr ? EncodeRaw(tokenizer, *text, http.stop)
+                                   : Result<std::vector<int32_t>>(std::get<std::vector<int32_t>>(std::move(prompt)));
+    if (!encoded.ok()) return PromptError(encoded.status());
+    std::vector<int32_t>& tokens = *encoded;
     if (tokens.empty()) return EmptyPrompt("prompt");
     const int64_t dropped = FitTokens(&tokens, options.context.policy, room, tokenizer.bos_token());
     options.context.dropped.tokens += dropped;
@@ -100,11 +103,13 @@ PlanOrError PreparePlain(Session& session, const GenerateRequest& request, const
     turn.content = request.prompt;
     prompt.enable_thinking = false;
     FillTemplateTokens(session.tokenizer(), &prompt);
-    auto tokens = session.EncodeChat(prompt);
+    auto tokens = session.EncodeChat(prompt, http.stop);
     if (!tokens.ok()) return PromptError(tokens.status());
     generation.prompt = std::move(*tokens);
   } else {
-    generation.prompt = EncodeRaw(session.tokenizer(), request.prompt);
+    auto tokens = EncodeRaw(session.tokenizer(), request.prompt, http.stop);
+    if (!tokens.ok()) return PromptError(tokens.status());
+    generation.prompt = std::move(*tokens);
   }
   if (generation.prompt.empty()) return EmptyPrompt(param);
   if (auto error = CheckContext(session, generation.prompt.size(), {}, param)) return *error;

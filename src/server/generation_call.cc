@@ -5,6 +5,7 @@
 #include <chrono>
 #include <exception>
 #include <random>
+#include <stop_token>
 #include <type_traits>
 
 #include "core/heap.h"
@@ -180,7 +181,11 @@ void WorkThen(Service& service, const HttpRequest& request, std::shared_ptr<Exch
       if (heavy) service.heavy.Leave();
       return;
     }
-    service.loop->Offload([&service, heavy, exchange = std::move(exchange), work, then, copy = request]() mutable {
+    std::stop_source source;
+    exchange->OnClose([source]() mutable { source.request_stop(); });  // until the generation has its own
+    service.loop->Offload([&service, heavy, exchange = std::move(exchange), work, then, copy = request,
+                           stop = source.get_token()]() mutable {
+      copy.stop = stop;
       auto result = std::make_shared<std::invoke_result_t<Work, HttpRequest&&>>(work(std::move(copy)));
       if (heavy) ReturnFreeMemory();
       service.loop->Post([&service, heavy, exchange = std::move(exchange), result = std::move(result), then]() mutable {

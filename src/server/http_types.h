@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,7 @@ struct HttpRequest {
   std::string body;            // complete
   int minor = 1;               // HTTP/1.minor
   std::string address;         // of the peer, for the log
+  std::stop_token stop = {};   // asks whoever prepares the answer to end: the client is gone, or the server stops
 
   // Value of the first header of this lower-case name, empty when absent.
   std::string_view Header(std::string_view name) const;

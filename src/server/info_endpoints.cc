@@ -51,7 +51,7 @@ HttpResponse TokenizeResponse(const Tokenizer& tokenizer, HttpRequest&& http) {
   if (auto error = ParseTokenizeRequest(http.body, &request)) return ErrorResponse(*error);
   http.body = {};
   const auto mode = request.parse_special ? SpecialText::kRecognize : SpecialText::kPlain;
-  auto encoded = tokenizer.TryEncode(request.content, mode);
+  auto encoded = tokenizer.TryEncode(request.content, mode, http.stop);
   if (!encoded.ok()) return ErrorResponse(PromptError(encoded.status()));
   std::vector<int32_t>& tokens = *encoded;
   if (request.add_special && tokenizer.add_bos() && tokenizer.bos_token() >= 0) {
@@ -88,7 +88,7 @@ HttpResponse TemplateResponse(Session& session, HttpRequest&& http) {
   ChatRequest request;
   if (auto error = ParseChatPrompt(fields, &request)) return ErrorResponse(*error);
   FillTemplateTokens(session.tokenizer(), &request.prompt);
-  const auto text = session.RenderChat(request.prompt);
+  const auto text = session.RenderChat(request.prompt, http.stop);
   if (!text.ok()) return ErrorResponse(PromptError(text.status()));
   return {.body = JsonWriter().BeginObject().Field("prompt", *text).EndObject().Take()};
 }

@@ -18,7 +18,7 @@ REGEX = {"type": "Sequence", "pretokenizers": [
     {"type": "Split", "pattern": {"Regex": "(?:a+)+[bc]"}, "behavior": "Isolated", "invert": False},
     {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}]}
 LOOPS = "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}"
-SEARCH = ("{% set s = messages[0].content %}{% set n = s[:100000] ~ 'b' ~ s[:100000] %}"
+SEARCH = ("{% set s = messages[0].content %}{% set n = s[:50000] ~ 'b' ~ s[:50000] %}"
           "{% for i in range(2000) %}{% set x = s.find(n) + s.rfind(n) + s.count(n) %}{% endfor %}{{ s }}")
 
 
@@ -54,7 +54,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         attack(options.program, folder, "regex", "steps", "a" * 2000, pre_tokenizer=REGEX)
         attack(options.program, folder, "loops", "steps", "Q", LOOPS)
-        attack(options.program, folder, "search", "steps", "a" * 300_000, SEARCH)
+        attack(options.program, folder, "search", "steps", "a" * 120_000, SEARCH)
         attack(options.program, folder, "failing template", "chat template", "Q", "{{ 1 + messages }}", statuses=(400, 500))
     return 1 if smuggling.failures else 0
 
