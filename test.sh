@@ -72,8 +72,8 @@ stage_e2e() {
   tools/build_web.sh
   cmake --preset release -DINKSTONE_WERROR=ON >/dev/null
   cmake --build --preset release -- --quiet
-  cmake --preset asan-ubsan >/dev/null
-  cmake --build --preset asan-ubsan --target encode_tool tokenize_tool render_tool -- --quiet
+  cmake --preset dev >/dev/null
+  cmake --build --preset dev --target encode_tool tokenize_tool render_tool -- --quiet
   tests/end_to_end.sh
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The release program as users meet it: command line, API clients, browser, and independent references.
-# Needs build/release/bin/inkstone, and the tools of build/asan-ubsan.
+# Needs build/release/bin/inkstone, and the tools of build/dev.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -40,15 +40,15 @@ step "command line"
 
 step "llama.cpp"
 (cd tests/llama_cpp && "$venv/bin/python" test_llama_cpp.py 2>&1 | grep -v load_backend)
-"$venv/bin/python" tests/llama_cpp/encoders.py build/asan-ubsan/bin/encode_tool
+"$venv/bin/python" tests/llama_cpp/encoders.py build/dev/bin/encode_tool
 
 step "tokenizer parity"
 qwen3=$(find "$work/tokenizer_qwen3" -name tokenizer.json | head -n 1)
-"$venv/bin/python" tests/tokenizer_parity/run_parity.py build/asan-ubsan/bin/tokenize_tool \
+"$venv/bin/python" tests/tokenizer_parity/run_parity.py build/dev/bin/tokenize_tool \
   ${qwen3:+--model qwen3="$qwen3"} --model smollm2="$SMOLLM2"
 
 step "chat template parity"
-"$venv/bin/python" tests/chat_templates/run_parity.py --tool build/asan-ubsan/bin/render_tool --cache "$work/templates" \
+"$venv/bin/python" tests/chat_templates/run_parity.py --tool build/dev/bin/render_tool --cache "$work/templates" \
   --gguf "$SMOLLM2" --random 1000 --only "qwen|llama-?3|smol|chatml|macros|inst_|header"
 
 step "page with a scripted server"
