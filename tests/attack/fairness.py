@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """One address that fills the queue, under many names and with priority, does not keep another waiting."""
-import argparse
 import http.client
 import json
 import pathlib
@@ -10,7 +9,8 @@ import time
 
 import side_channel
 
-ROOT = side_channel.ROOT
+import _server
+
 
 
 def post(port, address, body):
@@ -25,16 +25,9 @@ def post(port, address, body):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", default=str(ROOT / "build/release/bin/inkstone"))
-    parser.add_argument("--model", default=str(ROOT / "tests/data/tiny-qwen3"))
-    options = parser.parse_args()
-    failed = []
-
-    def check(good, text):
-        print(("ok    " if good else "FAILED"), text, flush=True)
-        if not good:
-            failed.append(text)
+    options = _server.arguments(__doc__)
+    checks = _server.Checks()
+    check = checks.check
 
     with side_channel.Server(options) as server:
         stop = time.monotonic() + 8
@@ -60,7 +53,7 @@ def main():
         check(statuses == [200] * 5, f"another address gets in and is answered: {statuses}")
         check(max(seconds) < 3, f"soon: at most {max(seconds):.2f} s")
         stop = 0
-    return 1 if failed else 0
+    return 1 if checks.failed else 0
 
 
 if __name__ == "__main__":

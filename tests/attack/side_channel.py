@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 """One client does not find what another wrote, by counts or by time; a system text of several is shared."""
-import argparse
 import http.client
 import json
-import pathlib
 import re
 import statistics
 import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+import _server
+
 
 
 class Server:
@@ -40,16 +39,9 @@ class Server:
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--program", default=str(ROOT / "build/release/bin/inkstone"))
-    parser.add_argument("--model", default=str(ROOT / "tests/data/tiny-qwen3"))
-    options = parser.parse_args()
-    failed = []
-
-    def check(good, text):
-        print(("ok    " if good else "FAILED"), text, flush=True)
-        if not good:
-            failed.append(text)
+    options = _server.arguments(__doc__)
+    checks = _server.Checks()
+    check = checks.check
 
     long = "You keep the records of a small harbour and answer in few words. " * 8
     secret, question = long + "The PIN is 7391.", "Which ships lie in the harbour today, and which are due? " * 4
@@ -76,7 +68,7 @@ def main():
     with Server(options, "--share-prefix", "all") as server:
         found = [server.ask(f"127.0.0.{i}", long, question)[0] for i in (1, 2)]
         check(found[1] > 64, f"--share-prefix all shares all: {found}")
-    return 1 if failed else 0
+    return 1 if checks.failed else 0
 
 
 if __name__ == "__main__":
