@@ -199,6 +199,10 @@ INSTANTIATE_TEST_SUITE_P(
         "{% set ns = namespace(x=[1]) %}{% for i in range(100000) %}{% set ns.x = [ns.x] %}{% endfor %}",
         "{% set ns = namespace(x=1) %}{% set ns.x = ns %}{{ ns }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% for i in range(100000) %}{{ s.replace('x', 'yy') }}{% endfor %}",
+        "{% for i in range(100000) %}{% set q = s.islower() ~ s|wordcount ~ s.strip('abcdefghijklmnopx') %}{% endfor "
+        "%}",
+        "{% set z = '9' * 1000000 %}{% for i in range(100000) %}{% set q = z|float %}{% endfor %}",
+        "{% set z = 'ab' * 500000 ~ 'x' %}{% for i in range(1000) %}{% set q = s.strip(z) %}{% endfor %}",
         "{% for i in range(100000) %}{{ s|upper|lower|title|length }}{% endfor %}", "{{ '%1000000000d' % 1 }}",
         "{{ '{:1000000000}'.format(1) }}", "{{ 'a'.center(10000000000) }}", "{{ 'a'|indent(10000000000) }}",
         "{{ 10 ** 1000 }}", "{{ s.replace('', s) }}", "{{ s|list|map('list')|list|tojson }}",

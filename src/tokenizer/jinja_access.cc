@@ -107,6 +107,7 @@ Value SliceText(Runtime& rt, const Value& object, const SliceIndices& slice) {
     const size_t end = ByteOffset(s, length, slice.start + slice.count);
     return rt.Str(s.substr(begin, end - begin), object.string().markup);
   }
+  rt.Work(s.size() * 3);
   std::vector<size_t> offsets;
   if (!ascii) {
     rt.Reserve(static_cast<size_t>(length) * sizeof(size_t));

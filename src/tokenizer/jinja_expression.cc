@@ -62,7 +62,7 @@ Value Interpreter::Evaluate(const Expr& expr) {
 
 Value Interpreter::Lookup(const Expr& expr) {
   for (const Scope* scope = scope_.get(); scope != nullptr; scope = scope->parent.get()) {
-    rt_.Step(static_cast<int64_t>(scope->variables.size() / 16));
+    rt_.Work(scope->variables.size() * 16);
     if (const Value* found = scope->Find(expr.name)) return *found;
   }
   if (const Function global = FindGlobal(expr.name)) return FunctionValue(rt_, expr.name, global);
@@ -178,7 +178,7 @@ void Interpreter::EvaluateArguments(const Expr& expr, Args* args) {
         for (const auto& [name, other] : args->named) {
           if (name == key.text()) Fail("got multiple values for keyword argument '" + name + "'");
         }
-        rt_.Step(static_cast<int64_t>(args->named.size() / 8));
+        rt_.Work(args->named.size() * 32);
         args->named.emplace_back(key.text(), item);
       }
     } else {

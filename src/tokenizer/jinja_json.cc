@@ -135,7 +135,7 @@ class Writer {
   }
 
   void WriteText(std::string_view s) {
-    rt_.Work(s.size());
+    rt_.Work(s.size() * 8);
     rt_.Reserve(s.size());
     out_ += '"';
     for (size_t i = 0, n; i < s.size(); i += n) {

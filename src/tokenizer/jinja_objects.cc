@@ -100,7 +100,7 @@ std::string Namespace::Repr(Runtime& rt) {
 }
 
 std::optional<Value> Namespace::Attribute(Runtime& rt, const Value&, std::string_view name) {
-  rt.Step(static_cast<int64_t>(attributes_.size() / 8));
+  rt.Work(attributes_.size() * 32);
   for (const auto& [key, value] : attributes_) {
     if (key == name) return value;
   }
@@ -108,7 +108,7 @@ std::optional<Value> Namespace::Attribute(Runtime& rt, const Value&, std::string
 }
 
 void Namespace::Set(Runtime& rt, const std::string& name, Value value) {
-  rt.Step(static_cast<int64_t>(attributes_.size() / 8));
+  rt.Work(attributes_.size() * 32);
   if (name.starts_with('_')) Fail("a namespace can't store the underscore-prefixed attribute '" + name + "'");
   for (auto& [key, old] : attributes_) {
     if (key == name) {

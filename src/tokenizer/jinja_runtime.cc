@@ -12,7 +12,7 @@ constexpr int kMaxValueDepth = 128;
 // Values alive at one time; a whole 256K-token conversation is some 2 MB.
 constexpr int64_t kMaxLiveBytes = 48 << 20;
 // Between two looks at whether somebody has cancelled: some milliseconds at most.
-constexpr int64_t kSliceSteps = 4096;
+constexpr int64_t kSliceWork = 1 << 20;
 // Dictionaries of more items than this get a hash index.
 constexpr size_t kLinearSearchItems = 8;
 
@@ -31,7 +31,8 @@ class BuiltinFunction : public Object {
 
 }  // namespace
 
-Runtime::Runtime(const RenderLimits& limits, int64_t now) : limits_(limits), steps_left_(limits.max_steps), now_(now) {
+Runtime::Runtime(const RenderLimits& limits, int64_t now)
+    : limits_(limits), work_left_(limits.max_steps * static_cast<int64_t>(kBytesPerStep)), now_(now) {
   budget_.max_bytes = std::min(kMaxLiveBytes, limits.max_output_bytes);
 }
 
@@ -46,13 +47,13 @@ Value Runtime::MakeNamespace() {
 
 void Runtime::NextSlice() {
   if (limits_.stop.stop_requested()) throw Error{StatusCode::kCancelled, "rendering was cancelled"};
-  steps_left_ += slice_left_;  // what was taken too much
-  if (steps_left_ < 0) {
+  work_left_ += slice_left_;  // what was taken too much
+  if (work_left_ < 0) {
     throw Error{StatusCode::kResourceExhausted,
                 "the template needs more than " + std::to_string(limits_.max_steps) + " steps"};
   }
-  slice_left_ = std::min(steps_left_, kSliceSteps);
-  steps_left_ -= slice_left_;
+  slice_left_ = std::min(work_left_, kSliceWork);
+  work_left_ -= slice_left_;
 }
 
 void Runtime::DepthExhausted() {
@@ -97,7 +98,7 @@ Value Runtime::Str(std::string text, bool markup) {
 Value Runtime::MakeSequence(Type type, std::vector<Value> items, bool is_group) {
   int depth = 0;
   for (const Value& item : items) depth = std::max(depth, item.depth());
-  Step(static_cast<int64_t>(items.size() / 8));
+  Work(items.size() * 32);
   auto heap = std::make_shared<Sequence>(std::move(items), is_group);
   Charge(heap.get(), sizeof(Sequence) + heap->items.capacity() * sizeof(Value), depth + 1);
   return Value(type, std::move(heap));

@@ -21,11 +21,11 @@ class Runtime {
   int64_t now() const { return now_; }  // seconds since 1970
 
   // Counts work; fails with kResourceExhausted past the limit, and with kCancelled once somebody wants it. Work() is
-  // for loops over bytes.
-  void Step(int64_t n = 1) {
-    if ((slice_left_ -= n) < 0) NextSlice();
+  // for loops: a step is worth kBytesPerStep bytes that are copied, and what takes longer for a byte counts as several.
+  void Step() { Work(kBytesPerStep); }
+  void Work(size_t bytes) {
+    if ((slice_left_ -= static_cast<int64_t>(bytes)) < 0) NextSlice();
   }
-  void Work(size_t bytes) { Step(static_cast<int64_t>(bytes / 256)); }
   // Fails unless `bytes` more could be held.
   void Reserve(size_t bytes) const;
 
@@ -69,14 +69,16 @@ class Runtime {
   };
 
  private:
+  static constexpr size_t kBytesPerStep = 256;
+
   void NextSlice();
   [[noreturn]] void DepthExhausted();
   Value MakeSequence(Type type, std::vector<Value> items, bool is_group);
 
   RenderLimits limits_;
   Budget budget_;
-  int64_t steps_left_;      // behind those of the slice
-  int64_t slice_left_ = 0;  // steps until the next look at the limits
+  int64_t work_left_;       // bytes' worth, behind those of the slice
+  int64_t slice_left_ = 0;  // until the next look at the limits
   int depth_ = 0;
   int64_t now_;
   std::vector<Value> namespaces_;

@@ -25,18 +25,22 @@ template <Side kSide>
 Value Strip(Runtime& rt, const Args& args) {
   const Params p("strip", args, {"", ""}, 1);
   const std::string& s = Self(args);
-  if (!p.given(1)) return rt.Str(std::string(StripSpace(s, kSide)), Markup(args));
+  if (!p.given(1)) {
+    const std::string_view stripped = StripSpace(s, kSide);
+    rt.Work((s.size() - stripped.size()) * 4);
+    return rt.Str(std::string(stripped), Markup(args));
+  }
   const std::string& chars = p.text(1, "arg");
-  rt.Work(chars.size());
+  rt.Work(chars.size() * 32);
   const std::string_view stripped = StripChars(s, chars, kSide);
-  rt.Step(static_cast<int64_t>((s.size() - stripped.size()) / 64 * (chars.size() / 64 + 1)));
+  rt.Work((s.size() - stripped.size()) * 16);
   return rt.Str(std::string(stripped), Markup(args));
 }
 
 Value ListOf(Runtime& rt, const std::vector<std::string_view>& parts, bool markup) {
   std::vector<Value> items;
   rt.Reserve(parts.size() * (sizeof(Value) + sizeof(String)));
-  rt.Step(static_cast<int64_t>(parts.size()));
+  rt.Work(parts.size() * 256);
   items.reserve(parts.size());
   for (std::string_view part : parts) items.push_back(rt.Str(std::string(part), markup));
   return rt.List(std::move(items));
@@ -147,7 +151,9 @@ Value Count(Runtime& rt, const Args& args) {
   if (!window.valid) return Value::Integer(0);
   const std::string_view s = std::string_view(Self(args)).substr(window.begin, window.end - window.begin);
   if (needle.empty()) return Value::Integer(CodePoints(s) + 1);
-  return Value::Integer(CountText(s, needle));
+  const int64_t found = CountText(s, needle);
+  rt.Work(static_cast<size_t>(found) * 16);
+  return Value::Integer(found);
 }
 
 Value Replace(Runtime& rt, const Args& args) {
@@ -163,6 +169,7 @@ Value Replace(Runtime& rt, const Args& args) {
   size_t pos = 0;
   if (from.empty()) {  // between all code points, and at both ends
     while (left-- > 0) {
+      rt.Work(32);
       out += to;
       if (pos >= s.size()) break;
       const size_t n = CodePointBytes(s, pos);
@@ -172,6 +179,7 @@ Value Replace(Runtime& rt, const Args& args) {
     }
   } else {
     for (size_t at; left > 0 && (at = FindText(s, from, pos)) != s.npos; --left) {
+      rt.Work(32);
       out.append(s, pos, at - pos);
       out += to;
       pos = at + from.size();
@@ -241,7 +249,7 @@ Value ExpandTabs(Runtime& rt, const Args& args) {
   std::string out;
   int64_t column = 0;
   const std::string& s = Self(args);
-  rt.Work(s.size());
+  rt.Work(s.size() * 4);
   for (size_t i = 0, n; i < s.size(); i += n) {
     n = CodePointBytes(s, i);
     if (s[i] == '\t') {
@@ -262,7 +270,7 @@ template <bool (*kPasses)(int32_t)>
 Value AllOf(Runtime& rt, const Args& args) {
   const Params p("str method", args, {""}, 1);
   const std::string& s = Self(args);
-  rt.Work(s.size());
+  rt.Work(s.size() * 16);
   for (size_t i = 0; i < s.size(); i += CodePointBytes(s, i)) {
     if (!kPasses(CodePointAt(s, i))) return Value::Bool(false);
   }
@@ -278,7 +286,7 @@ Value IsAscii(Runtime& rt, const Args& args) {
 Value IsIdentifier(Runtime& rt, const Args& args) {
   const Params p("isidentifier", args, {""}, 1);
   const std::string& s = Self(args);
-  rt.Work(s.size() * 4);
+  rt.Work(s.size() * 16);
   bool valid = !s.empty();
   for (size_t i = 0; i < s.size(); i += CodePointBytes(s, i)) {
     const int32_t c = CodePointAt(s, i);

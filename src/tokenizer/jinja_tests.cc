@@ -51,7 +51,7 @@ bool IsSequence(Runtime&, const Value& v) {
 // All cased letters are of one case, and there is one.
 bool HasCase(Runtime& rt, const Value& v, bool (*wanted)(int32_t), bool (*other)(int32_t)) {
   const std::string s = ToText(rt, v);
-  rt.Work(s.size());
+  rt.Work(s.size() * 16);
   bool found = false;
   for (size_t i = 0; i < s.size(); i += CodePointBytes(s, i)) {
     const int32_t c = CodePointAt(s, i);

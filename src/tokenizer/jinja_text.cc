@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 
 namespace inkstone::jinja {
 namespace {
@@ -381,13 +382,12 @@ std::string_view StripSpace(std::string_view s, Side side) {
 }
 
 std::string_view StripChars(std::string_view s, std::string_view chars, Side side) {
-  return Strip(s, side, [chars](std::string_view c) {
-    for (size_t i = 0, n; i < chars.size(); i += n) {
-      n = CodePointBytes(chars, i);
-      if (chars.substr(i, n) == c) return true;
-    }
-    return false;
-  });
+  std::unordered_set<std::string_view> set;
+  for (size_t i = 0, n; i < chars.size(); i += n) {
+    n = CodePointBytes(chars, i);
+    set.insert(chars.substr(i, n));
+  }
+  return Strip(s, side, [&set](std::string_view c) { return set.contains(c); });
 }
 
 std::vector<std::string_view> SplitLines(std::string_view s, bool keep_ends) {

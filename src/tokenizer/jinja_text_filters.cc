@@ -119,7 +119,7 @@ Value FilterIndent(Runtime& rt, const Args& args) {
   const std::string text = p[0].text() + "\n";
   const auto lines = SplitLines(text, false);
   rt.Work(text.size());
-  rt.Step(static_cast<int64_t>(lines.size()));
+  rt.Work(lines.size() * 256);
   std::string out = p.flag(2, false) ? indent : "";
   for (size_t i = 0; i < lines.size(); ++i) {
     if (i > 0) {
@@ -154,7 +154,7 @@ Value FilterTruncate(Runtime& rt, const Args& args) {
 Value FilterWordCount(Runtime& rt, const Args& args) {
   const Params p("wordcount", args, {"s"}, 1);
   const std::string s = ToText(rt, p[0]);
-  rt.Work(s.size());
+  rt.Work(s.size() * 16);
   int64_t words = 0;
   bool in_word = false;
   for (size_t i = 0; i < s.size(); i += CodePointBytes(s, i)) {
@@ -184,7 +184,8 @@ Value FilterFormat(Runtime& rt, const Args& args) {
 
 namespace {
 
-std::string Quote(std::string_view s, bool for_query) {
+std::string Quote(Runtime& rt, std::string_view s, bool for_query) {
+  rt.Work(s.size() * 16);
   std::string out;
   for (char c : s) {
     const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' ||
@@ -207,12 +208,11 @@ std::string Quote(std::string_view s, bool for_query) {
 Value FilterUrlEncode(Runtime& rt, const Args& args) {
   const Params p("urlencode", args, {"value"}, 1);
   const bool pairs = p[0].is_sequence() || p[0].is_dict() || p[0].is_object() || p[0].is_undefined();
-  if (!pairs) return rt.Str(Quote(ToText(rt, p[0]), false));
+  if (!pairs) return rt.Str(Quote(rt, ToText(rt, p[0]), false));
   std::string out;
   const auto add = [&](const Value& key, const Value& value) {
     if (!out.empty()) out += '&';
-    out += Quote(ToText(rt, key), true) + "=" + Quote(ToText(rt, value), true);
-    rt.Work(out.size());
+    out += Quote(rt, ToText(rt, key), true) + "=" + Quote(rt, ToText(rt, value), true);
     rt.Reserve(out.size());
   };
   if (p[0].is_dict()) {
@@ -326,7 +326,7 @@ std::optional<Value> Truncated(double d) {
 
 }  // namespace
 
-Value FilterInt(Runtime&, const Args& args) {
+Value FilterInt(Runtime& rt, const Args& args) {
   const Params p("int", args, {"value", "default", "base"}, 1);
   Value fallback = p.get(1, Value::Integer(0));
   const Value& v = p[0];
@@ -337,17 +337,19 @@ Value FilterInt(Runtime&, const Args& args) {
     return Truncated(v.number()).value_or(fallback);
   }
   if (!v.is_string()) return fallback;
+  rt.Work(v.text().size() * 8);
   if (const auto parsed = ParseInt(v.text(), p.integer(2, 10))) return Value::Integer(*parsed);
   if (const auto parsed = ParseFloat(v.text())) return Truncated(*parsed).value_or(fallback);
   return fallback;
 }
 
-Value FilterFloat(Runtime&, const Args& args) {
+Value FilterFloat(Runtime& rt, const Args& args) {
   const Params p("float", args, {"value", "default"}, 1);
   Value fallback = p.get(1, Value::Float(0));
   if (p[0].is_undefined()) FailUndefined(p[0]);
   if (p[0].is_number()) return Value::Float(p[0].number());
   if (!p[0].is_string()) return fallback;
+  rt.Work(p[0].text().size() * 8);
   const auto parsed = ParseFloat(p[0].text());
   return parsed.has_value() ? Value::Float(*parsed) : fallback;
 }
