@@ -169,7 +169,7 @@ Value Replace(Runtime& rt, const Args& args) {
   size_t pos = 0;
   if (from.empty()) {  // between all code points, and at both ends
     while (left-- > 0) {
-      rt.Work(32);
+      rt.Step();
       out += to;
       if (pos >= s.size()) break;
       const size_t n = CodePointBytes(s, pos);
@@ -179,7 +179,7 @@ Value Replace(Runtime& rt, const Args& args) {
     }
   } else {
     for (size_t at; left > 0 && (at = FindText(s, from, pos)) != s.npos; --left) {
-      rt.Work(32);
+      rt.Step();
       out.append(s, pos, at - pos);
       out += to;
       pos = at + from.size();
