@@ -184,7 +184,7 @@ bool Contains(Runtime& rt, const Value& container, const Value& item) {
         if (item.is_undefined()) FailUndefined(item);
         Fail("'in <string>' requires string as left operand, not " + std::string(TypeName(item)));
       }
-      rt.Work(container.text().size());
+      rt.Work(container.text().size() * 4 + item.text().size() * 8);
       return FindText(container.text(), item.text()) != std::string::npos;
     case Type::kList:
     case Type::kTuple:

@@ -98,7 +98,7 @@ Window WindowOf(Runtime& rt, const Params& p, const String& s, size_t first) {
   };
   const int64_t start = index(first, 0);
   const int64_t end = std::min(index(first + 1, s.length), s.length);
-  rt.Work(s.text.size());
+  rt.Work(s.text.size() * 4);
   if (start > end) return {0, 0, false};
   return {ByteOffset(s.text, s.length, start), ByteOffset(s.text, s.length, end), true};
 }
@@ -127,6 +127,7 @@ Int FindIn(Runtime& rt, const Args& args, const char* name, bool from_right) {
   const Window window = WindowOf(rt, p, args.positional[0].string(), 2);
   if (!window.valid) return -1;
   const std::string_view s = std::string_view(Self(args)).substr(window.begin, window.end - window.begin);
+  rt.Work(needle.size() * 8);
   if (from_right) rt.Reserve(needle.size() * sizeof(uint32_t));
   const size_t at = from_right ? FindLastText(s, needle) : FindText(s, needle);
   return at == s.npos ? -1 : CodePoints(std::string_view(Self(args)).substr(0, window.begin + at));
@@ -151,6 +152,7 @@ Value Count(Runtime& rt, const Args& args) {
   if (!window.valid) return Value::Integer(0);
   const std::string_view s = std::string_view(Self(args)).substr(window.begin, window.end - window.begin);
   if (needle.empty()) return Value::Integer(CodePoints(s) + 1);
+  rt.Work(needle.size() * 8);
   const int64_t found = CountText(s, needle);
   rt.Work(static_cast<size_t>(found) * 16);
   return Value::Integer(found);
@@ -164,7 +166,7 @@ Value Replace(Runtime& rt, const Args& args) {
   const std::string to = Markup(args) && !p[2].string().markup ? Escape(rt, raw) : raw;
   int64_t left = p.integer(3, -1);
   if (left < 0) left = kNoLimit;
-  rt.Work(s.size());
+  rt.Work(s.size() + from.size() * 8);
   std::string out;
   size_t pos = 0;
   if (from.empty()) {  // between all code points, and at both ends

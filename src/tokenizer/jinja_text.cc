@@ -346,6 +346,7 @@ std::string Capitalize(std::string_view s) {
 size_t FindText(std::string_view s, std::string_view needle, size_t from) {
   if (from > s.size()) return s.npos;
   if (needle.empty()) return from;
+  if (needle.size() == 1) return s.find(needle[0], from);
   // The C library's search is the two-way algorithm (Crochemore and Perrin 1991).
   const void* found = memmem(s.data() + from, s.size() - from, needle.data(), needle.size());
   return found == nullptr ? s.npos : static_cast<size_t>(static_cast<const char*>(found) - s.data());
