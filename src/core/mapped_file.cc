@@ -31,6 +31,8 @@ Result<MappedFile> MappedFile::Open(const std::string& path) {
   const int map_errno = errno;
   ::close(fd);
   if (data == MAP_FAILED) return Internal(path + ": cannot map: " + std::strerror(map_errno));
+  // Where the file system can, it reads in huge pages from now on: fewer address translations for every token.
+  ::madvise(data, size, MADV_HUGEPAGE);
   NoteMapping(data, size, path);
   return MappedFile(path, static_cast<const std::byte*>(data), size);
 }

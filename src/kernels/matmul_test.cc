@@ -5,10 +5,12 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <span>
 
 #include "core/half.h"
 #include "kernels/kernels.h"
 #include "kernels/q15.h"
+#include "kernels/steps.h"
 #include "kernels/test_tools.h"
 #include "quant/codec.h"
 
@@ -71,9 +73,49 @@ std::vector<float> RoundToQ15(std::vector<float> x, int64_t cols) {
   return x;
 }
 
+// What kernels/steps.h says becomes of a token's values.
+void RoundTokenToSteps(std::span<float> x, float limit) {
+  double amax = 0, largest_sum = 0, squares = 0;
+  for (size_t i = 0; i < x.size(); i += 256) {
+    double sum = 0;
+    for (const float v : x.subspan(i, std::min<size_t>(256, x.size() - i))) {
+      sum += std::fabs(v);
+      squares += static_cast<double>(v) * v;
+      amax = std::max<double>(amax, std::fabs(v));
+    }
+    largest_sum = std::max(largest_sum, sum);
+  }
+  const bool zero = amax < kQ15Smallest;
+  const float scale =
+      zero ? 1.0f : std::max(static_cast<float>(amax) / kQ15Max, static_cast<float>(largest_sum) / kStepsMaxSum);
+  const float inverse = zero ? 0.0f : 1.0f / scale;
+  const double top = limit * std::sqrt(squares / static_cast<double>(x.size())) / scale;
+  std::vector<float> v;
+  std::transform(x.begin(), x.end(), std::back_inserter(v), [&](float f) { return std::nearbyint(f * inverse); });
+  const auto largest = [&](size_t begin, size_t count) {
+    float most = 0;
+    for (size_t i = begin; i < begin + count; ++i) most = std::max(most, std::fabs(v[i]));
+    return most;
+  };
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float step = std::max(1.0f, std::ceil(largest(i / 16 * 16, 16) / 127));
+    const bool exact = largest(i / 32 * 32, 32) > top;
+    x[i] = scale * (exact ? v[i] : step * std::nearbyint(v[i] * (1.0f / step)));
+  }
+}
+std::vector<float> RoundToSteps(std::vector<float> x, DType type, int64_t cols) {
+  const float limit = type == DType::kQ6_K ? kStepsFine : kStepsCoarse;
+  for (size_t t = 0; t < x.size(); t += static_cast<size_t>(cols)) {
+    RoundTokenToSteps(std::span(x).subspan(t, static_cast<size_t>(cols)), limit);
+  }
+  return x;
+}
+
 std::vector<float> ReferenceProduct(const WeightView& w, ActivationFormat format, const std::vector<float>& x,
                                     int64_t tokens) {
-  const std::vector<float> rounded = format == ActivationFormat::kQ15 ? RoundToQ15(x, w.cols) : x;
+  const std::vector<float> rounded = format == ActivationFormat::kQ15     ? RoundToQ15(x, w.cols)
+                                     : format == ActivationFormat::kSteps ? RoundToSteps(x, w.dtype, w.cols)
+                                                                          : x;
   return Multiply(Reference(), w, {.tokens = tokens, .x = rounded.data()});
 }
 

@@ -17,8 +17,8 @@ constexpr int64_t kInlineValues = 16 * 1024;
 constexpr int64_t kAttentionRows = 64;
 // Pieces per thread of a product: enough to even out uneven cores, few enough to keep each stream of weights long.
 constexpr int64_t kPiecesPerThread = 16;
-constexpr std::array<ActivationFormat, 4> kFormats = {ActivationFormat::kF32, ActivationFormat::kQ15,
-                                                      ActivationFormat::kBF16, ActivationFormat::kSplit};
+constexpr std::array kFormats = {ActivationFormat::kF32, ActivationFormat::kQ15, ActivationFormat::kSteps,
+                                 ActivationFormat::kBF16, ActivationFormat::kSplit};
 constexpr std::array<Phase, 2> kPhases = {Phase::kPrompt, Phase::kDecode};
 
 size_t RoundUp(size_t value, size_t step) { return (value + step - 1) / step * step; }

@@ -224,17 +224,15 @@ inline void PanelProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end,
 }
 
 // Rows [row_begin, row_end) of a product with a quantized type, in every phase and for any number of tokens.
-template <class RowKernel, class PanelKernel>
+template <class U, class RowKernel, class PanelKernel>
 inline void QuantProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, PanelScratch<PanelKernel>& s) {
-  VisitQuantized(op.w.dtype, [&]<class U>() {
-    if (op.phase == Phase::kPrompt) {
-      PanelProduct<U, PanelKernel, Phase::kPrompt>(op, row_begin, row_end, s);
-    } else if (op.tokens > kRowTokens) {
-      PanelProduct<U, PanelKernel, Phase::kDecode>(op, row_begin, row_end, s);
-    } else {
-      RowProduct<U, RowKernel>(op, row_begin, row_end);
-    }
-  });
+  if (op.phase == Phase::kPrompt) {
+    PanelProduct<U, PanelKernel, Phase::kPrompt>(op, row_begin, row_end, s);
+  } else if (op.tokens > kRowTokens) {
+    PanelProduct<U, PanelKernel, Phase::kDecode>(op, row_begin, row_end, s);
+  } else {
+    RowProduct<U, RowKernel>(op, row_begin, row_end);
+  }
 }
 
 }  // namespace

@@ -362,9 +362,9 @@ inline __m256i WithoutBias(__m256i q) {
   return _mm256_sub_epi8(q, _mm256_set1_epi8(U::kBias));
 }
 
-// Calls visit.template operator()<UnpackX>() for a block-quantized type.
+// Calls visit.template operator()<UnpackX>() for a block-quantized type that does not take ActivationFormat::kSteps.
 template <class Visitor>
-inline void VisitQuantized(DType type, Visitor&& visit) {
+inline void VisitWithoutSteps(DType type, Visitor&& visit) {
   switch (type) {
     case DType::kQ4_0:
       return visit.template operator()<UnpackQ4_0>();
@@ -380,20 +380,27 @@ inline void VisitQuantized(DType type, Visitor&& visit) {
       return visit.template operator()<UnpackQ2_K>();
     case DType::kQ3_K:
       return visit.template operator()<UnpackQ3_K>();
+    case DType::kIQ4_NL:
+      return visit.template operator()<UnpackIQ4_NL>();
+    case DType::kIQ4_XS:
+      return visit.template operator()<UnpackIQ4_XS>();
+    default:
+      return;
+  }
+}
+
+// The same for every block-quantized type.
+template <class Visitor>
+inline void VisitQuantized(DType type, Visitor&& visit) {
+  switch (type) {
     case DType::kQ4_K:
       return visit.template operator()<UnpackQ4_K>();
     case DType::kQ5_K:
       return visit.template operator()<UnpackQ5_K>();
     case DType::kQ6_K:
       return visit.template operator()<UnpackQ6_K>();
-    case DType::kIQ4_NL:
-      return visit.template operator()<UnpackIQ4_NL>();
-    case DType::kIQ4_XS:
-      return visit.template operator()<UnpackIQ4_XS>();
-    case DType::kF32:
-    case DType::kF16:
-    case DType::kBF16:
-      return;
+    default:
+      return VisitWithoutSteps(type, visit);
   }
 }
 

@@ -52,7 +52,8 @@ void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratc
   const ActivationFormat format = FormatFor(op.w.dtype, op.phase);
   const auto matmul = InTiles(format)                         ? amx::TileMatMul
                       : InGroups(format, op.phase, op.tokens) ? amx::GroupMatMul
-                                                              : Vectors().matmul;
+                      : IsFloat(op.w.dtype)                   ? avx512vnni::FloatMatMul
+                                                              : avx512vnni::QuantMatMul;
   matmul(op, row_begin, row_end, scratch);
 }
 

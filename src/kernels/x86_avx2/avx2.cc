@@ -1,17 +1,20 @@
 #include "kernels/x86_avx2/avx2.h"
 
-#include "kernels/x86/activations.h"
+#include "kernels/x86/steps.h"
 
 namespace inkstone {
 namespace {
 
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
-  return IsFloat(weight) ? avx2::FloatScratchBytes(phase, cols) : avx2::QuantScratchBytes(phase);
+  if (IsFloat(weight)) return avx2::FloatScratchBytes(phase, cols);
+  return TakesSteps(weight) ? avx2::StepScratchBytes() : avx2::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  IsFloat(op.w.dtype) ? avx2::FloatMatMul(op, row_begin, row_end, scratch)
-                      : avx2::QuantMatMul(op, row_begin, row_end, scratch);
+  const auto matmul = IsFloat(op.w.dtype)      ? avx2::FloatMatMul
+                      : TakesSteps(op.w.dtype) ? avx2::StepMatMul
+                                               : avx2::QuantMatMul;
+  matmul(op, row_begin, row_end, scratch);
 }
 
 }  // namespace
@@ -22,9 +25,9 @@ void avx2::DecodeRow(DType type, const std::byte* src, int64_t elements, float* 
 
 const KernelTable kAvx2Kernels = {
     .target = "avx2",
-    .activation_format = ActivationFormatX86,
-    .packed_bytes = PackedBytesX86,
-    .pack = PackX86<avx2::kRun>,
+    .activation_format = StepFormatFor,
+    .packed_bytes = StepPackedBytes,
+    .pack = StepPack<avx2::kRun>,
     .pack_grain = PackGrainX86,
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,

@@ -14,6 +14,9 @@ inline constexpr int kRun = 32;  // of QuantizedPiece (x86/activations.h): the w
 // The parts of the table, one for each source file.
 size_t QuantScratchBytes(Phase phase);
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
+// For activations of ActivationFormat::kSteps.
+size_t StepScratchBytes();
+void StepMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 // A weight row of any type to f32; also of the targets above, which have the same memory to wait for.
 void DecodeRow(DType type, const std::byte* src, int64_t elements, float* dst);
 void DecodeQuantRow(DType type, const std::byte* src, int64_t elements, float* dst);

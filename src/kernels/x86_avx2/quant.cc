@@ -139,7 +139,8 @@ namespace avx2 {
 size_t QuantScratchBytes(Phase) { return sizeof(PanelScratch<PanelKernel>); }
 
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  QuantProduct<RowKernel>(op, row_begin, row_end, *static_cast<PanelScratch<PanelKernel>*>(scratch));
+  auto& s = *static_cast<PanelScratch<PanelKernel>*>(scratch);
+  VisitWithoutSteps(op.w.dtype, [&]<class U>() { QuantProduct<U, RowKernel>(op, row_begin, row_end, s); });
 }
 
 void DecodeQuantRow(DType type, const std::byte* src, int64_t elements, float* dst) {

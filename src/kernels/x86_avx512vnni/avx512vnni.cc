@@ -1,27 +1,30 @@
 #include "kernels/x86_avx512vnni/avx512vnni.h"
 
-#include "kernels/x86/activations.h"
+#include "kernels/x86/steps.h"
 #include "kernels/x86_avx2/avx2.h"
 
 namespace inkstone {
 namespace {
 
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
-  return IsFloat(weight) ? avx512vnni::FloatScratchBytes(phase, cols) : avx512vnni::QuantScratchBytes(phase);
+  if (IsFloat(weight)) return avx512vnni::FloatScratchBytes(phase, cols);
+  return TakesSteps(weight) ? avx512vnni::StepScratchBytes() : avx512vnni::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  IsFloat(op.w.dtype) ? avx512vnni::FloatMatMul(op, row_begin, row_end, scratch)
-                      : avx512vnni::QuantMatMul(op, row_begin, row_end, scratch);
+  const auto matmul = IsFloat(op.w.dtype)      ? avx512vnni::FloatMatMul
+                      : TakesSteps(op.w.dtype) ? avx512vnni::StepMatMul
+                                               : avx512vnni::QuantMatMul;
+  matmul(op, row_begin, row_end, scratch);
 }
 
 }  // namespace
 
 const KernelTable kAvx512VnniKernels = {
     .target = "avx512vnni",
-    .activation_format = ActivationFormatX86,
-    .packed_bytes = PackedBytesX86,
-    .pack = PackX86<avx512vnni::kRun>,
+    .activation_format = StepFormatFor,
+    .packed_bytes = StepPackedBytes,
+    .pack = StepPack<avx512vnni::kRun>,
     .pack_grain = PackGrainX86,
     .matmul_scratch_bytes = MatMulScratchBytes,
     .row_grain = RowGrain,

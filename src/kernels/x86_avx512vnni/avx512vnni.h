@@ -14,6 +14,9 @@ inline constexpr int kRun = 64;  // of QuantizedPiece (x86/activations.h): the w
 // The parts of the table, one for each source file.
 size_t QuantScratchBytes(Phase phase);
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
+// For activations of ActivationFormat::kSteps.
+size_t StepScratchBytes();
+void StepMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
 size_t FloatScratchBytes(Phase phase, int64_t cols);
 void FloatMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);

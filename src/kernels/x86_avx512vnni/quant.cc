@@ -156,7 +156,9 @@ namespace avx512vnni {
 size_t QuantScratchBytes(Phase) { return sizeof(PanelScratch<PanelKernel>); }
 
 void QuantMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  QuantProduct<RowKernel>(op, row_begin, row_end, *static_cast<PanelScratch<PanelKernel>*>(scratch));
+  // All types: `amx` decodes K-quants with it.
+  auto& s = *static_cast<PanelScratch<PanelKernel>*>(scratch);
+  VisitQuantized(op.w.dtype, [&]<class U>() { QuantProduct<U, RowKernel>(op, row_begin, row_end, s); });
 }
 
 }  // namespace avx512vnni
