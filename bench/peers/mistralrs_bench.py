@@ -1,0 +1,43 @@
+#!/usr/bin/env python3
+"""Measures mistral.rs as `inkstone bench` measures Inkstone, and prints the same JSON. Needs the package mistralrs.
+
+Usage: mistralrs_bench.py MODEL.gguf [-p 512] [-n 32] [--depth 0] [--threads 2] [--cpu avx2]
+"""
+import json
+import os
+import random
+import string
+import sys
+
+from generation import Peer, measure, parse_options, resident_bytes
+
+
+class MistralRs(Peer):
+    def __init__(self, o):
+        import mistralrs
+        self.api = mistralrs
+        folder, name = os.path.split(os.path.abspath(o.model))
+        self.runner = mistralrs.Runner(which=mistralrs.Which.GGUF(quantized_model_id=folder, quantized_filename=name), max_seqs=1, prefix_cache_n=0)
+
+    def generate(self, prompt, count):
+        text = "".join(random.choices(string.ascii_letters, k=prompt))  # the model's tokens are bytes
+        usage = self.runner.send_completion_request(self.api.CompletionRequest(
+            model="default", prompt=text, max_tokens=count, temperature=0.0, ignore_eos=True)).usage
+        if (usage.prompt_tokens, usage.completion_tokens) != (prompt, count):
+            raise RuntimeError(f"asked for {prompt} and {count} tokens, got {usage.prompt_tokens} and {usage.completion_tokens}")
+        return usage.total_prompt_time_sec, usage.total_completion_time_sec
+
+
+def main():
+    o = parse_options(__doc__)
+    if o.kv != "f16":
+        sys.exit(f"mistral.rs keeps keys and values in f16, not in {o.kv}")
+    os.environ["RAYON_NUM_THREADS"] = os.environ["CANDLE_NUM_THREADS"] = str(o.threads)
+    if o.cpu == "avx2":
+        os.environ["MISTRALRS_FORCE_AVX2"] = "1"  # avx512vnni needs nothing: it has no AMX code
+    before = resident_bytes()
+    print(json.dumps(measure(lambda: MistralRs(o), o, before)))
+
+
+if __name__ == "__main__":
+    main()
