@@ -68,8 +68,9 @@ def build(name):
             step = STEP.search(line)
             if step:
                 progress.at(int(step[1]) / int(step[2]))
-    if child.wait() != 0:
-        raise RuntimeError(f"llama.cpp could not be built from {PACKAGE}; the end of {log}:\n{log.read_text()[-1500:]}")
+        if child.wait() != 0:
+            out.flush()
+            raise RuntimeError(f"llama.cpp could not be built from {PACKAGE}; the end of {log}:\n{log.read_text()[-1500:]}")
     marker.write_text(stamp(name))
     return folder
 

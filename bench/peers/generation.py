@@ -4,10 +4,15 @@ So prefill at depth is the time to the first token of a prompt of depth + p toke
 depth tokens, or of one. Each prompt is random, so that no cache of prompts can help.
 """
 import argparse
+import json
+import re
+import sys
 import time
 
 
 class Peer:
+    compiles = False  # whether it generates code when it first sees a prompt's length, which a first such prompt then takes
+
     def generate(self, prompt, count):
         """(seconds to the first token, seconds for the count - 1 after it) with `prompt` random tokens."""
         raise NotImplementedError
@@ -31,12 +36,26 @@ def parse_options(description):
     return parser.parse_args()
 
 
-def measure(load, o, before):
-    """`before`: resident bytes that do not count. The same keys as `inkstone bench --json`."""
+def in_one_line(error):
+    """An error's words without the places in sources, and without the stack, whose lines begin with a number."""
+    words = re.split(r"\n\s*\d+: ", str(error))[0]
+    return " ".join(re.sub(r" at /\S+", ":", words).split())
+
+
+def report(load, o):
+    """Prints the same keys as `inkstone bench --json`, or ends with the program's error. `load()` opens the model and returns a Peer."""
+    try:
+        print(json.dumps(measure(load, o)))
+    except Exception as error:
+        sys.exit(in_one_line(error))
+
+
+def measure(load, o):
+    before = resident_bytes()  # of Python itself, not counted
     start = time.perf_counter()
     peer = load()
     load_ms = (time.perf_counter() - start) * 1000
-    peer.generate(o.p, 2)  # code for these shapes is generated when they are first seen
+    peer.generate(o.p if peer.compiles else 1, 2)
     at_depth, decode = peer.generate(max(o.depth, 1), o.n + 1)
     first, _ = peer.generate(o.depth + o.p, 1)
     return {"prefill_tps": o.p / (first - at_depth if o.depth else first), "decode_tps": o.n / decode,

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 
-from programs import Failed, one_line
+from programs import Failed, ending, one_line
 
 TARGETS = ["llama-bench", "llama-sweep-bench"]
 AVX2 = ["-DGGML_NATIVE=OFF", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_AVX512=OFF"]
@@ -57,7 +57,7 @@ def run(args):
         text = output.read().decode(errors="replace")
     log = b"".join(log).decode(errors="replace")
     if child.returncode != 0 or ready is None:
-        raise Failed(f"exit status {child.returncode}: {one_line(log)}", f"{' '.join(command)}: or no '{READY.decode()}' in its log\n{log[-2000:]}")
+        raise Failed(f"{ending(child.returncode)}: {one_line(log)}", f"{' '.join(command)}: or no '{READY.decode()}' in its log\n{log[-2000:]}")
     return text, log, ready, usage.ru_maxrss * 1024
 
 

@@ -3,13 +3,12 @@
 
 Usage: mistralrs_bench.py MODEL.gguf [-p 512] [-n 32] [--depth 0] [--threads 2] [--cpu avx2]
 """
-import json
 import os
 import random
 import string
 import sys
 
-from generation import Peer, measure, parse_options, resident_bytes
+from generation import Peer, parse_options, report
 
 
 class MistralRs(Peer):
@@ -17,10 +16,11 @@ class MistralRs(Peer):
         import mistralrs
         self.api = mistralrs
         folder, name = os.path.split(os.path.abspath(o.model))
-        self.runner = mistralrs.Runner(which=mistralrs.Which.GGUF(quantized_model_id=folder, quantized_filename=name), max_seqs=1, prefix_cache_n=0)
+        which = mistralrs.Which.GGUF(quantized_model_id=folder, quantized_filename=name)
+        self.runner = mistralrs.Runner(which=which, max_seqs=1, prefix_cache_n=0, token_source="none")
 
     def generate(self, prompt, count):
-        text = "".join(random.choices(string.ascii_letters, k=prompt))  # the model's tokens are bytes
+        text = "".join(random.choices(string.digits, k=prompt))  # one token each for the tokenizers of Qwen
         usage = self.runner.send_completion_request(self.api.CompletionRequest(
             model="default", prompt=text, max_tokens=count, temperature=0.0, ignore_eos=True)).usage
         if (usage.prompt_tokens, usage.completion_tokens) != (prompt, count):
@@ -35,8 +35,7 @@ def main():
     os.environ["RAYON_NUM_THREADS"] = os.environ["CANDLE_NUM_THREADS"] = str(o.threads)
     if o.cpu == "avx2":
         os.environ["MISTRALRS_FORCE_AVX2"] = "1"  # avx512vnni needs nothing: it has no AMX code
-    before = resident_bytes()
-    print(json.dumps(measure(lambda: MistralRs(o), o, before)))
+    report(lambda: MistralRs(o), o)
 
 
 if __name__ == "__main__":

@@ -24,25 +24,31 @@ class Failed(Exception):
 
 
 def one_line(text):
-    """The line that most likely names the error: the last one that says so, else the last one, without colours and paths of sources."""
+    """The last line that has something, without colours."""
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in text.splitlines()]
-    lines = [line for line in lines if line] or ["no message"]
-    errors = [line for line in lines if re.search(r"error|exception|panicked|not supported|unsupported|cannot", line, re.I)]
-    return (errors or lines)[-1][:200]
+    return next((line for line in reversed(lines) if line), "no message")[:300]
 
 
-def call(*args, env=None):
-    """Runs a program and returns its standard output."""
-    done = subprocess.run([str(a) for a in args], capture_output=True, text=True, errors="replace", env=env)
+def ending(returncode):
+    return f"exit status {returncode}" if returncode >= 0 else f"ended by signal {-returncode}"
+
+
+def call(*args, limit=None):
+    """Runs a program and returns its standard output; `limit`: seconds that it may take."""
+    try:
+        done = subprocess.run([str(a) for a in args], capture_output=True, text=True, errors="replace", timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"took longer than {limit} s (--limit)") from None
     if done.returncode != 0:
         words = done.stdout + done.stderr
-        raise Failed(f"exit status {done.returncode}: {one_line(done.stderr or done.stdout)}", f"{' '.join(str(a) for a in args)}\n{words[-2000:]}")
+        raise Failed(f"{ending(done.returncode)}: {one_line(done.stderr or done.stdout)}", f"{' '.join(str(a) for a in args)}\n{words[-2000:]}")
     return done.stdout
 
 
-def measured(*args):
+def measured(o, *command):
     """The report of a measuring program: the last line of its standard output. What some print before it is their log."""
-    return json.loads(call(*args).strip().splitlines()[-1])
+    kv = ["--kv", o.kv] if o.kv else []
+    return json.loads(call(*command, *common_options(o), *kv, limit=o.limit).strip().splitlines()[-1])
 
 
 @functools.cache
@@ -69,10 +75,6 @@ def inkstone(model, o):
     return json.loads(call(INKSTONE, "bench", model, *common_options(o), *kv, "--json"))
 
 
-def peer_options(o):
-    return common_options(o) + (["--kv", o.kv] if o.kv else [])
-
-
 @functools.cache
 def llama_bench(cpu):
     """(the command that runs llama.cpp, which library it runs): built here, or prebuilt where that fails."""
@@ -88,7 +90,7 @@ def llama_bench(cpu):
 
 def llama_cpp(model, o):
     command, library = llama_bench(o.cpu)
-    report = measured(*command, model, *peer_options(o))
+    report = measured(o, *command, model)
     return report | {"version": f"{report['version']} ({library})"}
 
 
@@ -97,10 +99,8 @@ def quantize(source, kind, target, cpu):
 
 
 def openvino(model, o):
-    python = venv_python("venv-openvino", OPENVINO)
-    return measured(python, HERE / "openvino_bench.py", model, *peer_options(o))
+    return measured(o, venv_python("venv-openvino", OPENVINO), HERE / "openvino_bench.py", model)
 
 
 def mistralrs(model, o):
-    python = venv_python("venv-mistralrs", MISTRALRS)
-    return measured(python, HERE / "mistralrs_bench.py", model, *peer_options(o))
+    return measured(o, venv_python("venv-mistralrs", MISTRALRS), HERE / "mistralrs_bench.py", model)

@@ -28,6 +28,17 @@ PEERS = {  # as the table names them, and how to measure them; ik_llama.cpp come
 IK = "ik_llama.cpp"
 
 
+def tokenizer_options(shape):
+    """Qwen's own tokenizer where the shape has its vocabulary: mistral.rs needs minutes to start with synth's, whose tokens are mostly unused."""
+    if not shape.startswith("qwen") or shape.endswith("tiny"):
+        return []
+    try:
+        return ["--tokenizer-from", call(programs.ROOT / "tools/fetch_qwen3_tokenizer.sh").strip()]
+    except Failed as error:
+        print(*error.args, "going on without Qwen's tokenizer", sep="\n", file=sys.stderr)
+        return []
+
+
 def prepare(shape, kind, cpu):
     """The model's file in `kind`: ours where Inkstone writes the type, else quantized by llama.cpp."""
     source, target = OUT / f"{shape}-hf", OUT / f"{shape}-{kind}.gguf"
@@ -36,7 +47,7 @@ def prepare(shape, kind, cpu):
     OUT.mkdir(parents=True, exist_ok=True)
     if not source.exists():
         with Progress(f"writing {source.name}"):
-            call(INKSTONE, "synth", "--shape", shape, "--out", source)
+            call(INKSTONE, "synth", "--shape", shape, *tokenizer_options(shape), "--out", source)
     if kind in ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1"):
         with Progress(f"writing {target.name}"):
             call(INKSTONE, "compress", source, "-o", target, "--type", kind)
@@ -74,6 +85,7 @@ def parse_options():
     parser.add_argument("--cpu", choices=["avx2", "avx512vnni"], help="instruction set for all; default: the best of each")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: %(default)s")
+    parser.add_argument("--limit", type=int, default=1800, metavar="SECONDS", help="what one run of a peer may take; default: %(default)s")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write everything measured, for plot.py")
     o = parser.parse_args()
     o.peers = [name for name in o.peers.split(",") if name]
@@ -100,14 +112,17 @@ def choose_programs(o):
 
 
 def make_ready(o):
-    """Installs and builds what is missing before anything is measured. A failure shows again, in the table, when the program's turn comes."""
+    """Installs and builds what is missing before anything is measured. Returns {program: why that failed}."""
     steps = {"llama.cpp": lambda: programs.llama_bench(o.cpu), "openvino": lambda: programs.venv_python("venv-openvino", programs.OPENVINO),
              "mistralrs": lambda: programs.venv_python("venv-mistralrs", programs.MISTRALRS)}
+    failed = {}
     for name in o.peers:
         try:
             steps.get(name, lambda: None)()
         except Failed as error:
             print(*error.args, sep="\n", file=sys.stderr)
+            failed[PEERS[name][0]] = error.args[0]
+    return failed
 
 
 class Turns:
@@ -160,7 +175,8 @@ def measure(kind, model, measures, turns, o):
 
 def compare(o):
     measures, versions = choose_programs(o)
-    make_ready(o)
+    missing = make_ready(o)
+    measures = {name: run for name, run in measures.items() if name not in missing}
     models = {kind: prepare(o.shape, kind, o.cpu) for kind in o.types.split(",")}
     report = {"date": datetime.date.today().isoformat(), "cpu": cpu_name(), "threads": o.threads, "shape": o.shape,
               "prompt": o.p, "generate": o.n, "depth": o.depth, "kv": o.kv or "f16", "instructions": o.cpu or "best",
@@ -173,6 +189,7 @@ def compare(o):
     turns = Turns(models, measures, o.rounds)
     for kind, model in models.items():
         runs, failed = measure(kind, model, measures, turns, o)
+        failed = missing | failed
         versions |= {name: run[-1]["version"] for name, run in runs.items() if "version" in run[-1]}
         flop = flop_per_prompt_token(model)
         result = summarize(runs, flop)
