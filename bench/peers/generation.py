@@ -11,7 +11,7 @@ import time
 
 
 class Peer:
-    compiles = False  # whether it generates code when it first sees a prompt's length, which a first such prompt then takes
+    compiles = False  # whether it generates code when it first sees a prompt's length; a prompt that does not count comes first then
 
     def generate(self, prompt, count):
         """(seconds to the first token, seconds for the count - 1 after it) with `prompt` random tokens."""
@@ -55,8 +55,11 @@ def measure(load, o):
     start = time.perf_counter()
     peer = load()
     load_ms = (time.perf_counter() - start) * 1000
-    peer.generate(o.p if peer.compiles else 1, 2)
-    at_depth, decode = peer.generate(max(o.depth, 1), o.n + 1)
-    first, _ = peer.generate(o.depth + o.p, 1)
-    return {"prefill_tps": o.p / (first - at_depth if o.depth else first), "decode_tps": o.n / decode,
-            "rss_bytes": resident_bytes() - before, "load_ms": load_ms}
+    lengths = [max(o.depth, 1), o.depth + o.p]
+    for length in lengths if peer.compiles else [1]:
+        peer.generate(length, 2)
+    at_depth, decode = peer.generate(lengths[0], o.n + 1)
+    prefill = peer.generate(lengths[1], 1)[0] - (at_depth if o.depth else 0)
+    if prefill <= 0 or decode <= 0:
+        raise RuntimeError("too short to be measured; ask for more tokens")
+    return {"prefill_tps": o.p / prefill, "decode_tps": o.n / decode, "rss_bytes": resident_bytes() - before, "load_ms": load_ms}
