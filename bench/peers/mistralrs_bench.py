@@ -8,6 +8,7 @@ import random
 import string
 import sys
 
+from build_llama_cpp import cpu_flags
 from generation import Peer, parse_options, report
 
 
@@ -32,9 +33,11 @@ def main():
     o = parse_options(__doc__)
     if o.kv != "f16":
         sys.exit(f"mistral.rs keeps keys and values in f16, not in {o.kv}")
+    if o.cpu == "avx512vnni" and "amx_int8" in cpu_flags():
+        sys.exit("mistral.rs has no setting for AVX512-VNNI without AMX")
     os.environ["RAYON_NUM_THREADS"] = os.environ["CANDLE_NUM_THREADS"] = str(o.threads)
     if o.cpu == "avx2":
-        os.environ["MISTRALRS_FORCE_AVX2"] = "1"  # avx512vnni needs nothing: it has no AMX code
+        os.environ["MISTRALRS_FORCE_AVX2"] = "1"
     report(lambda: MistralRs(o), o)
 
 
