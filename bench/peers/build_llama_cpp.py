@@ -22,8 +22,9 @@ AVX2 = ["-DGGML_NATIVE=OFF", *(f"-DGGML_{name}=ON" for name in ("SSE42", "AVX", 
 OPTIONS = {  # what is not named is off: AVX512, AMX, and VNNI in 256 bits
     "native": ["-DGGML_NATIVE=ON"],
     "avx2": AVX2,
-    "avx512vnni": [*AVX2, *(f"-DGGML_{name}=ON" for name in ("AVX512", "AVX512_VBMI", "AVX512_VNNI"))],
+    "avx512vnni": [*AVX2, *(f"-DGGML_{name}=ON" for name in ("AVX512", "AVX512_VNNI"))],
 }
+IF_PRESENT = {"avx512vbmi": "-DGGML_AVX512_VBMI=ON", "avx512_bf16": "-DGGML_AVX512_BF16=ON"}  # with avx512vnni, on a CPU that has them
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 
 
@@ -40,8 +41,8 @@ def name_for(cpu):
 
 
 def options_of(name):
-    bf16 = ["-DGGML_AVX512_BF16=ON"] if name == "avx512vnni" and "avx512_bf16" in cpu_flags() else []
-    return COMMON + OPTIONS[name] + bf16
+    more = [option for flag, option in IF_PRESENT.items() if name == "avx512vnni" and flag in cpu_flags()]
+    return COMMON + OPTIONS[name] + more
 
 
 def stamp(name):
