@@ -1,4 +1,4 @@
-"""ik_llama.cpp: its build, outside of Inkstone's, and its own benchmarks.
+"""ik_llama.cpp: the benchmarks of a build that the user made.
 
 `llama-bench` measures from an empty cache. It has no prompt at depth, so with --depth `llama-sweep-bench` measures instead: it
 fills the cache and then times both phases there.
@@ -11,31 +11,11 @@ import sys
 import tempfile
 import time
 
-from programs import OUT, call
+from programs import Failed, ending, one_line
 
-REPOSITORY = "https://github.com/ikawrakow/ik_llama.cpp"
 TARGETS = ["llama-bench", "llama-sweep-bench"]
-COMMON = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
-NATIVE = ["-DGGML_NATIVE=ON"]
 AVX2 = ["-DGGML_NATIVE=OFF", "-DGGML_AVX=ON", "-DGGML_AVX2=ON", "-DGGML_FMA=ON", "-DGGML_F16C=ON", "-DGGML_AVX512=OFF"]
 READY = b"graph splits"  # the log's last line about a new context
-
-
-def build(source, cpu):
-    """The folder of the build for `cpu`, made where something of it is missing. Without a source: the newest from GitHub."""
-    if source is None:
-        source = OUT / "ik_llama.cpp"
-        if not source.exists():
-            OUT.mkdir(parents=True, exist_ok=True)
-            print(f"cloning {REPOSITORY}", file=sys.stderr)
-            call("git", "clone", "--quiet", "--depth", 1, REPOSITORY, source)
-    folder = OUT / ("ik-avx2" if cpu == "avx2" else "ik-native")  # it has no AMX code: native is AVX-512 at most
-    if all((folder / "bin" / target).exists() for target in TARGETS):
-        return folder
-    print(f"building {folder.name} (a quarter of an hour on two cores)", file=sys.stderr)
-    call("cmake", "-G", "Ninja", "-S", source, "-B", folder, *COMMON, *(AVX2 if cpu == "avx2" else NATIVE))
-    call("cmake", "--build", folder, "--target", *TARGETS)
-    return folder
 
 
 def setting(folder, name):
@@ -44,7 +24,10 @@ def setting(folder, name):
 
 
 def given_build(folder, cpu):
-    """A folder that somebody else built, if it is confined to the instructions of `cpu`."""
+    """The folder, if it has the benchmarks and is confined to the instructions of `cpu`."""
+    missing = [target for target in TARGETS if not (folder / "bin" / target).exists()]
+    if missing or not (folder / "CMakeCache.txt").exists():
+        sys.exit(f"{folder}: not a build of ik_llama.cpp with the targets {' '.join(TARGETS)}")
     if cpu == "avx2" and (setting(folder, "GGML_NATIVE") == "ON" or setting(folder, "GGML_AVX512") == "ON"):
         sys.exit(f"{folder}: --cpu avx2 needs a build with {' '.join(AVX2)}")
     return folder.resolve()
@@ -74,7 +57,7 @@ def run(args):
         text = output.read().decode(errors="replace")
     log = b"".join(log).decode(errors="replace")
     if child.returncode != 0 or ready is None:
-        sys.exit(f"{' '.join(command)}: exit status {child.returncode}, or no '{READY.decode()}' in its log\n{log[-2000:]}")
+        raise Failed(f"{ending(child.returncode)}: {one_line(log)}", f"{' '.join(command)}: or no '{READY.decode()}' in its log\n{log[-2000:]}")
     return text, log, ready, usage.ru_maxrss * 1024
 
 
@@ -92,7 +75,7 @@ def depth_problem(o):
     """Why the sweep cannot measure what `o` asks for, or None. It goes in steps of a prompt, and rounds the context up to 256."""
     if o.depth == 0 or (o.p % 256 == 0 and o.depth % o.p == 0 and o.n <= o.p):
         return None
-    return "ik_llama.cpp needs a -p that is a multiple of 256, a --depth that is a multiple of -p, and -n up to -p (or --no-ik)"
+    return "ik_llama.cpp needs a -p that is a multiple of 256, a --depth that is a multiple of -p, and -n up to -p (or leave --ik-build out)"
 
 
 def at_depth(folder, model, o, repack):

@@ -12,7 +12,7 @@ import pathlib
 import sys
 from xml.sax.saxutils import escape
 
-COLORS = {"inkstone": "#2f74c8", "llama.cpp": "#b96a00", "ik_llama.cpp": "#16805a"}  # dark enough for white words
+COLORS = {"inkstone": "#2f74c8", "llama.cpp": "#b96a00", "ik_llama.cpp": "#16805a", "OpenVINO": "#8a4fbf", "mistral.rs": "#b8325e"}  # dark enough for white words
 GRAY = "#787878"  # of equal contrast with white and with near-black
 BAR, GROUP_GAP, FILE_GAP = 24, 18, 26
 LEFT, TOP, PLOT_HEIGHT, PANEL_HEIGHT = 70, 92, 200, 292

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds Inkstone and ik_llama.cpp, fetches llama.cpp's prebuilt library from npm, and compares. Options: bench/peers/run.sh --help
+# Builds Inkstone and compares it with other programs, which it builds and installs below bench/out/. Options: bench/peers/run.sh --help
+# INKSTONE=FILE measures that program and builds none.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 case " $* " in *" --help "* | *" -h "*) exec python3 bench/peers/run.py --help ;; esac
-tools/install_dependencies.sh run
-tools/build_web.sh
-cmake --preset release >/dev/null
-cmake --build --preset release --target inkstone -- --quiet
-LLAMA_CPP=$(tools/fetch_llama_cpp.sh)
-export LLAMA_CPP
+if [ -z "${INKSTONE:-}" ]; then
+  tools/install_dependencies.sh run
+  tools/build_web.sh
+  cmake --preset release >/dev/null
+  cmake --build --preset release --target inkstone -- --quiet
+fi
 venv=bench/out/venv
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/python" -c 'import numpy, llama_cpp_py_sync' 2>/dev/null || "$venv/bin/pip" install --quiet numpy llama-cpp-py-sync==0.11739
 exec "$venv/bin/python" bench/peers/run.py "$@"

@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 
-from programs import HERE, INKSTONE, call
+from programs import HERE, INKSTONE, Failed, call
 
 START_SECONDS = 600
 OURS, THEIRS = "inkstone", "llama.cpp"
@@ -155,4 +155,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except Failed as error:
+        sys.exit("\n".join(error.args))
