@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <numeric>
@@ -73,21 +74,29 @@ std::vector<float> RoundToQ15(std::vector<float> x, int64_t cols) {
   return x;
 }
 
+// The sum of magnitudes as kernels/steps.h has it.
+float SumOfMagnitudes(std::span<const float> x) {
+  std::array<float, 8> lane{};
+  for (size_t i = 0; i < x.size(); ++i) lane[i % 8] += std::fabs(x[i]);
+  for (size_t n = 4; n > 0; n /= 2) {
+    for (size_t i = 0; i < n; ++i) lane[i] += lane[i + n];
+  }
+  return lane[0];
+}
 // What kernels/steps.h says becomes of a token's values.
 void RoundTokenToSteps(std::span<float> x, float limit) {
-  double amax = 0, largest_sum = 0, squares = 0;
+  float amax = 0, largest_sum = 0;
+  double squares = 0;
   for (size_t i = 0; i < x.size(); i += 256) {
-    double sum = 0;
-    for (const float v : x.subspan(i, std::min<size_t>(256, x.size() - i))) {
-      sum += std::fabs(v);
+    const auto piece = x.subspan(i, std::min<size_t>(256, x.size() - i));
+    for (const float v : piece) {
       squares += static_cast<double>(v) * v;
-      amax = std::max<double>(amax, std::fabs(v));
+      amax = std::max(amax, std::fabs(v));
     }
-    largest_sum = std::max(largest_sum, sum);
+    largest_sum = std::max(largest_sum, SumOfMagnitudes(piece));
   }
   const bool zero = amax < kQ15Smallest;
-  const float scale =
-      zero ? 1.0f : std::max(static_cast<float>(amax) / kQ15Max, static_cast<float>(largest_sum) / kStepsMaxSum);
+  const float scale = zero ? 1.0f : std::max(amax / kQ15Max, largest_sum / kStepsMaxSum);
   const float inverse = zero ? 0.0f : 1.0f / scale;
   const double top = limit * std::sqrt(squares / static_cast<double>(x.size())) / scale;
   std::vector<float> v;

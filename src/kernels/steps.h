@@ -1,15 +1,15 @@
 // How the x86 targets quantize activations for ActivationFormat::kSteps.
 //
 // For the values x of one token: amax = max |x|, and sum, the largest sum of |x| over 256 columns that begin at a
-// multiple of 256. In f32: scale = max(amax / kQ15Max, sum / kStepsMaxSum), v = round(x * (1 / scale)). Each 16 values
-// have the step max(1, ceil(max |v| / 127)) and q = round(v * (1 / step)). 32 values whose largest |v| is above
-// kStepsCoarse times the root mean square of the token's v (types of six bits: kStepsFine times) keep v as it is; of
-// others step * q is left. Only types whose scales are integers within 256 columns (K-quants) take it.
+// multiple of 256, added up in eight lanes and these in halves. In f32: scale = max(amax / kQ15Max, sum /
+// kStepsMaxSum), v = round(x * (1 / scale)). Each 16 values have the step max(1, ceil(max |v| / 127)) and q = round(v *
+// (1 / step)). 32 values whose largest |v| is above kStepsCoarse times the root mean square of the token's v (types of
+// six bits: kStepsFine times) keep v as it is; of others step * q is left.
 #pragma once
 
 #include <cstdint>
 
-#include "core/dtype.h"
+#include "kernels/kernels.h"
 
 namespace inkstone {
 
@@ -19,8 +19,19 @@ inline constexpr int32_t kStepsMaxSum = 480'000;
 inline constexpr float kStepsCoarse = 6.0f;
 inline constexpr float kStepsFine = 3.0f;
 
-inline constexpr bool TakesSteps(DType weight) {
-  return weight == DType::kQ4_K || weight == DType::kQ5_K || weight == DType::kQ6_K;
+// Whether a type's activations take this format: those of K-quants, whose scales are integers within 256 columns, and of
+// Q4_0 in the decode phase, where reading its rows goes faster by it.
+inline constexpr bool TakesSteps(DType weight, Phase phase) {
+  switch (weight) {
+    case DType::kQ4_K:
+    case DType::kQ5_K:
+    case DType::kQ6_K:
+      return true;
+    case DType::kQ4_0:
+      return phase == Phase::kDecode;
+    default:
+      return false;
+  }
 }
 
 }  // namespace inkstone

@@ -165,7 +165,7 @@ inline void PackSteps(Phase phase, const float* x, int64_t x_stride, int64_t tok
 
 // The parts of a table whose K-quants take steps.
 inline ActivationFormat StepFormatFor(DType weight, Phase phase) {
-  return TakesSteps(weight) ? ActivationFormat::kSteps : ActivationFormatX86(weight, phase);
+  return TakesSteps(weight, phase) ? ActivationFormat::kSteps : ActivationFormatX86(weight, phase);
 }
 inline size_t StepPackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols) {
   if (format != ActivationFormat::kSteps) return PackedBytesX86(format, phase, tokens, cols);

@@ -362,20 +362,21 @@ inline __m256i WithoutBias(__m256i q) {
   return _mm256_sub_epi8(q, _mm256_set1_epi8(U::kBias));
 }
 
-// Calls visit.template operator()<UnpackX>() for a block-quantized type that does not take ActivationFormat::kSteps.
+// Calls visit.template operator()<UnpackX>() for a block-quantized type that does not always take
+// ActivationFormat::kSteps.
 template <class Visitor>
 inline void VisitWithoutSteps(DType type, Visitor&& visit) {
   switch (type) {
     case DType::kQ4_0:
       return visit.template operator()<UnpackQ4_0>();
+    case DType::kQ8_0:
+      return visit.template operator()<UnpackQ8_0>();
     case DType::kQ4_1:
       return visit.template operator()<UnpackQ4_1>();
     case DType::kQ5_0:
       return visit.template operator()<UnpackQ5_0>();
     case DType::kQ5_1:
       return visit.template operator()<UnpackQ5_1>();
-    case DType::kQ8_0:
-      return visit.template operator()<UnpackQ8_0>();
     case DType::kQ2_K:
       return visit.template operator()<UnpackQ2_K>();
     case DType::kQ3_K:

@@ -1,0 +1,242 @@
+// The block types that take activations of steps.h, eight rows of weights at a time, transposed so that lanes are rows.
+// One copy per target, as in unpack.h.
+#pragma once
+
+#include "kernels/simd/matmul_common.h"
+#include "kernels/x86/steps.h"
+#include "kernels/x86/unpack.h"
+
+namespace inkstone {
+namespace {
+
+// GCC would make functions of parts of the kernel and pass their vectors through memory.
+#define INKSTONE_INLINE __attribute__((always_inline))
+
+inline constexpr int kStepRows = 8;
+
+INKSTONE_INLINE inline __m256i SetDword(uint32_t dword) { return _mm256_set1_epi32(static_cast<int>(dword)); }
+
+// Dword k of the 16 bytes at `p` of each of eight rows, `stride` bytes apart.
+INKSTONE_INLINE inline void LoadTransposed16(const std::byte* p, int64_t stride, __m256i* v) {
+  __m256i r[4];
+  Unroll<4>([&](auto i) INKSTONE_INLINE {
+    const __m128i low = Load128(p + i * stride);
+    r[i] = _mm256_inserti128_si256(_mm256_castsi128_si256(low), Load128(p + (i + 4) * stride), 1);
+  });
+  const __m256i a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpackhi_epi32(r[0], r[1]);
+  const __m256i c = _mm256_unpacklo_epi32(r[2], r[3]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+  v[0] = _mm256_unpacklo_epi64(a, c);
+  v[1] = _mm256_unpackhi_epi64(a, c);
+  v[2] = _mm256_unpacklo_epi64(b, d);
+  v[3] = _mm256_unpackhi_epi64(b, d);
+}
+INKSTONE_INLINE inline void LoadTransposed32(const std::byte* p, int64_t stride, __m256i* v) {
+  LoadTransposed16(p, stride, v);
+  LoadTransposed16(p + 16, stride, v + 4);
+}
+
+// Bytes `low` and `high` of every dword in its words, extended by zeros; -1: a zero.
+template <int kLow, int kHigh>
+INKSTONE_INLINE inline __m256i BytesToWords(__m256i v) {
+  const auto word = [](int dword, int byte) {
+    return byte < 0 ? 0x8080u : 0x8000u | static_cast<uint32_t>(4 * dword + byte);
+  };
+  const auto pick = [&](int dword) { return static_cast<int>(word(dword, kLow) | word(dword, kHigh) << 16); };
+  const __m128i picks = _mm_setr_epi32(pick(0), pick(1), pick(2), pick(3));
+  return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(picks));
+}
+// The same, signed.
+template <int kLow, int kHigh>
+INKSTONE_INLINE inline __m256i SignedBytesToWords(__m256i v) {
+  const auto word = [](int dword, int byte) {
+    return byte < 0 ? 0x8080u : 0x80u | static_cast<uint32_t>(4 * dword + byte) << 8;
+  };
+  const auto pick = [&](int dword) { return static_cast<int>(word(dword, kLow) | word(dword, kHigh) << 16); };
+  const __m128i picks = _mm_setr_epi32(pick(0), pick(1), pick(2), pick(3));
+  return _mm256_srai_epi16(_mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(picks)), 8);
+}
+
+// The f16 values in the low and in the high words of the dwords.
+struct HalfPairs {
+  __m256 low;
+  __m256 high;
+};
+INKSTONE_INLINE inline HalfPairs ConvertHalfPairs(__m256i v) {
+  const __m128i apart = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+  const __m256i halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(apart)), 0xd8);
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
+}
+
+// The f16 field at `p` of each of eight rows.
+INKSTONE_INLINE inline __m256 HalfOfRows(const std::byte* p, int64_t stride) {
+  const auto half = [&](int64_t i) INKSTONE_INLINE {
+    uint16_t h;
+    memcpy(&h, p + i * stride, sizeof(h));
+    return static_cast<int>(h);
+  };
+  __m128i halves = _mm_cvtsi32_si128(half(0));
+  halves = _mm_insert_epi16(halves, half(1), 1);
+  halves = _mm_insert_epi16(halves, half(2), 2);
+  halves = _mm_insert_epi16(halves, half(3), 3);
+  halves = _mm_insert_epi16(halves, half(4), 4);
+  halves = _mm_insert_epi16(halves, half(5), 5);
+  halves = _mm_insert_epi16(halves, half(6), 6);
+  halves = _mm_insert_epi16(halves, half(7), 7);
+  return _mm256_cvtph_ps(halves);
+}
+
+// A step in both words where both are multiplied, in the low word only where the high one of the scale is zero.
+INKSTONE_INLINE inline __m256i TimesStep(__m256i scale, uint32_t step) {
+  return _mm256_mullo_epi16(scale, SetDword(step));
+}
+
+// K-quants: Block; kBits of a weight; kFine, of StepPiece; Load, what a piece of eight rows needs for all its columns;
+// Columns32<b>, weights 4k .. 4k+3 of block b in dword k, unsigned; Scale<K, g>, the integer scale of 16 columns in the
+// words that K wants; Finish, adds a piece's integers to a sum.
+
+// Sums of a piece of one token: of the scaled products, and of mins or scales times sums of activations.
+struct PieceSums {
+  __m256i dot;
+  __m256i high;  // times 256
+  __m256i low;
+};
+
+INKSTONE_INLINE inline void AddTotals(__m256i words, uint32_t high, uint32_t low, PieceSums& sums) {
+  sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(words, SetDword(high)));
+  sums.low = _mm256_add_epi32(sums.low, _mm256_madd_epi16(words, SetDword(low)));
+}
+INKSTONE_INLINE inline __m256i Totals(const PieceSums& sums) {
+  return _mm256_add_epi32(_mm256_slli_epi32(sums.high, 8), sums.low);
+}
+
+template <class BlockType>
+struct StepsK4 {  // what Q4_K and Q5_K share: eight scales and mins of six bits
+  using Block = BlockType;
+  static constexpr bool kFine = false;
+  __m256i header[4];  // d and dmin, and the packed scales
+  __m256i scale[2], min[2];
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    LoadTransposed16(p, stride, header);
+    const __m256i six = _mm256_set1_epi8(0x3f), four = _mm256_set1_epi8(0x0f), two = _mm256_set1_epi8(0x30);
+    const auto upper = [&](__m256i v) { return _mm256_and_si256(_mm256_srli_epi16(v, 2), two); };
+    scale[0] = _mm256_and_si256(header[1], six);
+    min[0] = _mm256_and_si256(header[2], six);
+    scale[1] = _mm256_or_si256(_mm256_and_si256(header[3], four), upper(header[1]));
+    min[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(header[3], 4), four), upper(header[2]));
+  }
+  template <class K, int kGroup>
+  INKSTONE_INLINE inline __m256i Scale() const {
+    constexpr int b = kGroup / 2;
+    return BytesToWords < b % 4, K::kBothWords ? b % 4 : -1 > (scale[b / 4]);
+  }
+  template <int kPair>
+  INKSTONE_INLINE inline void AddSums(const StepPiece& x, PieceSums& sums) const {
+    AddTotals(BytesToWords<kPair * 2 % 4, kPair * 2 % 4 + 1>(min[kPair / 2]), x.high32[kPair], x.low32[kPair], sums);
+  }
+  INKSTONE_INLINE inline __m256 Finish(const PieceSums& sums, __m256 sum) const {
+    const HalfPairs d = ConvertHalfPairs(header[0]);
+    sum = _mm256_fmadd_ps(d.low, _mm256_cvtepi32_ps(sums.dot), sum);
+    return _mm256_fnmadd_ps(d.high, _mm256_cvtepi32_ps(Totals(sums)), sum);
+  }
+};
+
+struct StepsQ4_K : StepsK4<BlockQ4_K> {
+  static constexpr int kBits = 4;
+  __m256i nibbles[8];
+
+  template <int kPair>
+  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
+    LoadTransposed32(p + offsetof(BlockQ4_K, qs) + 32 * kPair, stride, nibbles);
+  }
+  template <int kBlock>
+  INKSTONE_INLINE inline __m256i Columns(int k) const {
+    const __m256i v = kBlock % 2 == 0 ? nibbles[k] : _mm256_srli_epi16(nibbles[k], 4);
+    return _mm256_and_si256(v, _mm256_set1_epi8(15));
+  }
+};
+
+struct StepsQ5_K : StepsK4<BlockQ5_K> {
+  static constexpr int kBits = 5;
+  __m256i nibbles[8], fifth[8];
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    StepsK4::Load(p, stride);
+    LoadTransposed32(p + offsetof(BlockQ5_K, qh), stride, fifth);
+  }
+  template <int kPair>
+  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
+    LoadTransposed32(p + offsetof(BlockQ5_K, qs) + 32 * kPair, stride, nibbles);
+  }
+  template <int kBlock>
+  INKSTONE_INLINE inline __m256i Columns(int k) const {
+    const __m256i v = kBlock % 2 == 0 ? nibbles[k] : _mm256_srli_epi16(nibbles[k], 4);
+    return _mm256_or_si256(_mm256_and_si256(v, _mm256_set1_epi8(15)), UnpackQ5_K::Fifth<kBlock>(fifth[k]));
+  }
+};
+
+struct StepsQ6_K {
+  using Block = BlockQ6_K;
+  static constexpr int kBits = 6;
+  static constexpr bool kFine = true;
+  __m256i scale[4];
+  __m256i low[16], high[8];  // of half a piece
+  __m256 d;
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    LoadTransposed16(p + offsetof(BlockQ6_K, scales), stride, scale);
+    d = HalfOfRows(p + offsetof(BlockQ6_K, d), stride);
+  }
+  template <int kPair>
+  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
+    if constexpr (kPair % 2 == 0) {
+      LoadTransposed32(p + offsetof(BlockQ6_K, ql) + 32 * kPair, stride, low);
+      LoadTransposed32(p + offsetof(BlockQ6_K, ql) + 32 * kPair + 32, stride, low + 8);
+      LoadTransposed32(p + offsetof(BlockQ6_K, qh) + 16 * kPair, stride, high);
+    }
+  }
+  template <int kBlock>
+  INKSTONE_INLINE inline __m256i Columns(int k) const {
+    constexpr int j = kBlock % 4;
+    const __m256i v = low[8 * (j % 2) + k];
+    const __m256i upper = j < 2 ? _mm256_slli_epi16(high[k], 4 - 2 * (j % 2)) : _mm256_srli_epi16(high[k], 2 * (j % 2));
+    return _mm256_or_si256(_mm256_and_si256(j < 2 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)),
+                           _mm256_and_si256(upper, _mm256_set1_epi8(0x30)));
+  }
+  template <class K, int kGroup>
+  INKSTONE_INLINE inline __m256i Scale() const {
+    return SignedBytesToWords < kGroup % 4, K::kBothWords ? kGroup % 4 : -1 > (scale[kGroup / 4]);
+  }
+  template <int kPair>
+  INKSTONE_INLINE inline void AddSums(const StepPiece& x, PieceSums& sums) const {
+    AddTotals(SignedBytesToWords<0, 1>(scale[kPair]), x.high16[2 * kPair], x.low16[2 * kPair], sums);
+    AddTotals(SignedBytesToWords<2, 3>(scale[kPair]), x.high16[2 * kPair + 1], x.low16[2 * kPair + 1], sums);
+  }
+  INKSTONE_INLINE inline __m256 Finish(const PieceSums& sums, __m256 sum) const {
+    const __m256i exact = _mm256_sub_epi32(sums.dot, _mm256_slli_epi32(Totals(sums), 5));
+    return _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(exact), sum);
+  }
+};
+
+// Types whose 32 weights have a scale in f16: Load, one block of eight rows; Columns(k), weights 4k .. 4k+3 in dword k;
+// kBias, to be taken off them.
+
+struct StepsQ4_0 {
+  using Block = BlockQ4_0;
+  static constexpr int kBits = 4, kBias = 8;
+  static constexpr bool kFine = false;
+  __m256 d;
+  __m256i nibbles[4];
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    d = HalfOfRows(p + offsetof(BlockQ4_0, d), stride);
+    LoadTransposed16(p + offsetof(BlockQ4_0, qs), stride, nibbles);
+  }
+  INKSTONE_INLINE inline __m256i Columns(int k) const {
+    const __m256i v = k < 4 ? nibbles[k] : _mm256_srli_epi16(nibbles[k - 4], 4);
+    return _mm256_and_si256(v, _mm256_set1_epi8(15));
+  }
+};
+
+}  // namespace
+}  // namespace inkstone
