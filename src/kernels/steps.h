@@ -19,8 +19,8 @@ inline constexpr int32_t kStepsMaxSum = 480'000;
 inline constexpr float kStepsCoarse = 6.0f;
 inline constexpr float kStepsFine = 3.0f;
 
-// Whether a type's activations take this format: those of K-quants, whose scales are integers within 256 columns, and of
-// Q4_0 in the decode phase, where reading its rows goes faster by it.
+// Whether a type's activations take this format: those of K-quants, whose scales are integers within 256 columns, and
+// of Q4_0 in the decode phase, where reading its rows goes faster by it.
 inline constexpr bool TakesSteps(DType weight, Phase phase) {
   switch (weight) {
     case DType::kQ4_K:
