@@ -239,6 +239,7 @@ Status Run(const EvalOptions& o) {
     if (std::find(paths.begin(), paths.end(), path) == paths.end()) paths.push_back(path);
   }
   std::vector<NamedFile> inputs;
+  inputs.reserve(paths.size() + 2);
   for (const std::string& path : paths) inputs.push_back({"the model", path});
   inputs.push_back({"--reference", o.reference});
   inputs.push_back({"--reference-logits", o.reference_logits});
