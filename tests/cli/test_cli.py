@@ -476,7 +476,7 @@ class CliTest(unittest.TestCase):
         text = self.path / "text.txt"
         text.write_text((ROOT / "CONTRIBUTING.md").read_text() + (ROOT / "README.zh.md").read_text())
         phases = [(target, phase) for target in ["avx2", "avx512vnni", "amx"] for phase in [[], ["--decode"]]]
-        cases = [(self.compressed(kind), 256, limit, phases) for kind, limit in {"F16": 1e-6, "Q8_0": 5e-5, "Q4_0": 5e-5}.items()]
+        cases = [(self.compressed(kind), 256, limit, phases) for kind, limit in {"F16": 1e-6, "Q8_0": 5e-5, "Q4_0": 3e-4, "Q4_K_M": 3e-4, "Q6_K": 3e-4}.items()]
         cases.append((SMOLLM2, 96, 5e-4, [("avx2", []), ("amx", []), ("amx", ["--decode"])]))  # channels that dwarf the others
         measured = 0
         for model, context, limit, ways in cases:
