@@ -2,7 +2,6 @@
 """One address that fills the queue, under many names and with priority, does not keep another waiting."""
 import http.client
 import json
-import pathlib
 import sys
 import threading
 import time
