@@ -2,7 +2,7 @@
 # Installs what is missing, builds, and runs the tests. Usage: ./test.sh [STAGE...]
 #   checks   layers, file sizes, formatting
 #   unit     unit and parity tests of the 'dev' preset: the quick loop
-#   tidy     clang-tidy over what the last TIDY_COMMITS commits (default 20) changed, or everything with TIDY_COMMITS=all
+#   tidy     clang-tidy over what the last TIDY_COMMITS commits (default 10) changed, or everything with TIDY_COMMITS=all
 #   web      the page: types, unit tests, build
 #   e2e      the release program: command line, API clients, browser, llama.cpp, tokenizer and template parity
 #   soak     the release program through slow readers, disconnects, mixed loads, failing disks and kills, in short
@@ -50,7 +50,7 @@ stage_tsan() {
 # The sources that tidy looks at, one on a line.
 tidy_sources() {
   local since
-  if [ "${TIDY_COMMITS:=20}" != all ] && since=$(git rev-parse --verify --quiet "HEAD~$TIDY_COMMITS"); then
+  if [ "${TIDY_COMMITS:=10}" != all ] && since=$(git rev-parse --verify --quiet "HEAD~$TIDY_COMMITS"); then
     git diff --name-only --diff-filter=d "$since" -- 'src/*.cc'
   else
     git ls-files 'src/*.cc'
