@@ -132,6 +132,17 @@ TEST(ChatTemplate, ClockOfThePrompt) {
   EXPECT_EQ(*parsed->Render(prompt), "2023");
 }
 
+// A slash may be escaped in JSON; what a caller wrote is marked as what it means.
+TEST(ChatTemplate, ArgumentsAreMarkedAsTheyMean) {
+  const auto parsed = ChatTemplate::Parse("{{ messages[0].tool_calls[0].function.arguments | tojson }}", "t");
+  ASSERT_TRUE(parsed.ok());
+  ChatPrompt prompt;
+  prompt.messages = {{.role = "assistant"}};
+  prompt.messages[0].tool_calls = {{"id", "f", R"({"q": ["<\/s>", "\u003c/s\u003e"]})"}};
+  const TextMark mark = [](std::string_view text, TextSlot) { return "(" + std::string(text) + ")"; };
+  EXPECT_EQ(*parsed->Render(prompt, {}, mark), R"x({"(q)": ["(</s>)", "(</s>)"]})x");
+}
+
 TEST(ChatTemplate, ErrorsNameThePlace) {
   const auto syntax = ChatTemplate::Parse("a\n  {% if x %}", "chat.jinja").status();
   EXPECT_EQ(syntax.code(), StatusCode::kDataLoss);
