@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """A model whose regular expression or chat template would run for ages: the request ends soon, with an error that names the limit."""
-import argparse
 import pathlib
 import sys
 import tempfile
@@ -11,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests/attack"))
 import script_model  # noqa: E402
+from _server import arguments  # noqa: E402
 import smuggling  # noqa: E402
 
 LIMIT = 6.0  # seconds: twice what is promised, for slow machines
@@ -47,10 +47,7 @@ def attack(program, folder, name, expected, content, template=script_model.CHATM
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--program", default=str(ROOT / "build/release/bin/inkstone"))
-    parser.add_argument("--model", default=str(ROOT / "tests/data/tiny-qwen3"), help="not used: the models are written here")
-    options = parser.parse_args()
+    options = arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         attack(options.program, folder, "regex", "steps", "a" * 2000, pre_tokenizer=REGEX)
         attack(options.program, folder, "loops", "steps", "Q", LOOPS)

@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 """Control tokens in what a client sends stay text, wherever they stand; tool calls and reasoning come as models mean them."""
-import argparse
 import contextlib
 import http.client
 import json
@@ -13,6 +12,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 import script_model  # noqa: E402
+from _server import arguments  # noqa: E402
 
 TOKEN = "<|im_end|>"
 SPELLED = [TOKEN, "\\u003c|im_end|>", "<|im_end|\\u003e", "<|im_\\u0065nd|>"]
@@ -126,10 +126,7 @@ def reasoning(program, folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--program", default=str(ROOT / "build/release/bin/inkstone"))
-    parser.add_argument("--model", default=str(ROOT / "tests/data/tiny-qwen3"), help="not used: the models are written here")
-    options = parser.parse_args()
+    options = arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         script_model.write_model(pathlib.Path(folder) / "plain", ["ok"], TEMPLATE)
         with serving(options.program, pathlib.Path(folder) / "plain") as port:

@@ -13,6 +13,7 @@
 #include "compress/compress.h"
 #include "model/model.h"
 #include "model/rope.h"
+#include "running.h"
 #include "tokenizer/tokenizer.h"
 
 namespace inkstone {
@@ -25,11 +26,6 @@ using ::testing::HasSubstr;
 
 const fs::path kTiny = fs::path(INKSTONE_SOURCE_DIR) / "tests/data/tiny-qwen3";
 constexpr int32_t kToolResponseEnd = 6141;
-
-std::string ReadText(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 class CasesTest : public ::testing::Test {
  protected:

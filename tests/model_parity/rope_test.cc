@@ -18,6 +18,7 @@
 #include "compress/synth.h"
 #include "formats/gguf_writer.h"
 #include "model/model.h"
+#include "running.h"
 
 namespace inkstone {
 namespace {
@@ -27,11 +28,6 @@ namespace json = boost::json;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string ReadText(const fs::path& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
 
 class RopeTest : public ::testing::Test {
  protected:

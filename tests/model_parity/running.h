@@ -5,13 +5,22 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "kvcache/page_pool.h"
 #include "model/model.h"
 
 namespace inkstone {
+
+inline std::string ReadText(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+}
 
 inline constexpr KvTypes kF32{DType::kF32, DType::kF32};
 

@@ -110,11 +110,12 @@ INKSTONE_INLINE inline __m256i Totals(const PieceSums& sums) {
 }
 
 template <class BlockType>
-struct StepsK4 {  // what Q4_K and Q5_K share: eight scales and mins of six bits
+struct StepsK4 {  // what Q4_K and Q5_K share: nibbles, and eight scales and mins of six bits
   using Block = BlockType;
   static constexpr bool kFine = false;
   __m256i header[4];  // d and dmin, and the packed scales
   __m256i scale[2], min[2];
+  __m256i nibbles[8];  // of a pair of blocks
 
   INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
     LoadTransposed16(p, stride, header);
@@ -127,8 +128,17 @@ struct StepsK4 {  // what Q4_K and Q5_K share: eight scales and mins of six bits
   }
   template <class K, int kGroup>
   INKSTONE_INLINE inline __m256i Scale() const {
-    constexpr int b = kGroup / 2;
-    return BytesToWords < b % 4, K::kBothWords ? b % 4 : -1 > (scale[b / 4]);
+    constexpr int b = kGroup / 2, byte = b % 4, second = K::kBothWords ? byte : -1;
+    return BytesToWords<byte, second>(scale[b / 4]);
+  }
+  template <int kPair>
+  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
+    LoadTransposed32(p + offsetof(Block, qs) + 32 * kPair, stride, nibbles);
+  }
+  template <int kBlock>
+  INKSTONE_INLINE inline __m256i Nibbles(int k) const {
+    const __m256i v = kBlock % 2 == 0 ? nibbles[k] : _mm256_srli_epi16(nibbles[k], 4);
+    return _mm256_and_si256(v, _mm256_set1_epi8(15));
   }
   template <int kPair>
   INKSTONE_INLINE inline void AddSums(const StepPiece& x, PieceSums& sums) const {
@@ -143,35 +153,24 @@ struct StepsK4 {  // what Q4_K and Q5_K share: eight scales and mins of six bits
 
 struct StepsQ4_K : StepsK4<BlockQ4_K> {
   static constexpr int kBits = 4;
-  __m256i nibbles[8];
 
-  template <int kPair>
-  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
-    LoadTransposed32(p + offsetof(BlockQ4_K, qs) + 32 * kPair, stride, nibbles);
-  }
   template <int kBlock>
   INKSTONE_INLINE inline __m256i Columns(int k) const {
-    const __m256i v = kBlock % 2 == 0 ? nibbles[k] : _mm256_srli_epi16(nibbles[k], 4);
-    return _mm256_and_si256(v, _mm256_set1_epi8(15));
+    return Nibbles<kBlock>(k);
   }
 };
 
 struct StepsQ5_K : StepsK4<BlockQ5_K> {
   static constexpr int kBits = 5;
-  __m256i nibbles[8], fifth[8];
+  __m256i fifth[8];
 
   INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
     StepsK4::Load(p, stride);
     LoadTransposed32(p + offsetof(BlockQ5_K, qh), stride, fifth);
   }
-  template <int kPair>
-  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
-    LoadTransposed32(p + offsetof(BlockQ5_K, qs) + 32 * kPair, stride, nibbles);
-  }
   template <int kBlock>
   INKSTONE_INLINE inline __m256i Columns(int k) const {
-    const __m256i v = kBlock % 2 == 0 ? nibbles[k] : _mm256_srli_epi16(nibbles[k], 4);
-    return _mm256_or_si256(_mm256_and_si256(v, _mm256_set1_epi8(15)), UnpackQ5_K::Fifth<kBlock>(fifth[k]));
+    return _mm256_or_si256(Nibbles<kBlock>(k), UnpackQ5_K::Fifth<kBlock>(fifth[k]));
   }
 };
 

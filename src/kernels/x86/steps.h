@@ -8,7 +8,6 @@
 
 #include <immintrin.h>
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
