@@ -20,15 +20,14 @@ inline constexpr float kStepsCoarse = 6.0f;
 inline constexpr float kStepsFine = 3.0f;
 
 // Whether a type's activations take this format: those of K-quants, whose scales are integers within 256 columns, and
-// of Q4_0 in the decode phase, where reading its rows goes faster by it.
-inline constexpr bool TakesSteps(DType weight, Phase phase) {
+// of Q4_0.
+inline constexpr bool TakesSteps(DType weight) {
   switch (weight) {
+    case DType::kQ4_0:
     case DType::kQ4_K:
     case DType::kQ5_K:
     case DType::kQ6_K:
       return true;
-    case DType::kQ4_0:
-      return phase == Phase::kDecode;
     default:
       return false;
   }

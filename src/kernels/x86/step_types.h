@@ -85,34 +85,36 @@ INKSTONE_INLINE inline __m256 HalfOfRows(const std::byte* p, int64_t stride) {
   return _mm256_cvtph_ps(halves);
 }
 
-// A step in both words where both are multiplied, in the low word only where the high one of the scale is zero.
-INKSTONE_INLINE inline __m256i TimesStep(__m256i scale, uint32_t step) {
-  return _mm256_mullo_epi16(scale, SetDword(step));
+// What a type reads of a StepPiece.
+template <class S>
+INKSTONE_INLINE inline bool HasRemainders(const StepPiece& x, int64_t b) {
+  return ((S::kFine ? x.fine : x.coarse) >> b & 1) != 0;
+}
+template <class S>
+INKSTONE_INLINE inline const uint32_t* HighSums(const StepPiece& x) {
+  return S::kFine ? x.high16 : x.high32;
+}
+template <class S>
+INKSTONE_INLINE inline const uint32_t* LowSums(const StepPiece& x) {
+  return S::kFine ? x.low16 : x.low32;
+}
+// The sum of values 32 * b .. 32 * b + 31 for readers of `coarse`.
+INKSTONE_INLINE inline int32_t BlockTotal(const StepPiece& x, int64_t b) {
+  const int64_t shift = b % 2 * 16;
+  return static_cast<int16_t>(x.high32[b / 2] >> shift) * 256 + static_cast<int16_t>(x.low32[b / 2] >> shift);
 }
 
 // K-quants: Block; kBits of a weight; kFine, of StepPiece; Load, what a piece of eight rows needs for all its columns;
-// Columns32<b>, weights 4k .. 4k+3 of block b in dword k, unsigned; Scale<K, g>, the integer scale of 16 columns in the
-// words that K wants; Finish, adds a piece's integers to a sum.
-
-// Sums of a piece of one token: of the scaled products, and of mins or scales times sums of activations.
-struct PieceSums {
-  __m256i dot;
-  __m256i high;  // times 256
-  __m256i low;
-};
-
-INKSTONE_INLINE inline void AddTotals(__m256i words, uint32_t high, uint32_t low, PieceSums& sums) {
-  sums.high = _mm256_add_epi32(sums.high, _mm256_madd_epi16(words, SetDword(high)));
-  sums.low = _mm256_add_epi32(sums.low, _mm256_madd_epi16(words, SetDword(low)));
-}
-INKSTONE_INLINE inline __m256i Totals(const PieceSums& sums) {
-  return _mm256_add_epi32(_mm256_slli_epi32(sums.high, 8), sums.low);
-}
+// LoadPair<i>, for blocks 2i and 2i + 1; Columns<b>, weights 4k .. 4k+3 of block b in dword k, unsigned; Scales<i, j>,
+// the integer scales of groups i and j of 16 columns in the words of a dword (j from the same four groups; -1: zero);
+// SumWords<i>, what sum i of StepPiece is multiplied with; kShift: their products, shifted, are taken off the integers;
+// 0: they have a factor of their own; Factors, of both.
 
 template <class BlockType>
 struct StepsK4 {  // what Q4_K and Q5_K share: nibbles, and eight scales and mins of six bits
   using Block = BlockType;
-  static constexpr bool kFine = false;
+  static constexpr bool kFine = false, kOwnScales = false;
+  static constexpr int kSums = kPieceBlocks / 2, kShift = 0;
   __m256i header[4];  // d and dmin, and the packed scales
   __m256i scale[2], min[2];
   __m256i nibbles[8];  // of a pair of blocks
@@ -126,10 +128,9 @@ struct StepsK4 {  // what Q4_K and Q5_K share: nibbles, and eight scales and min
     scale[1] = _mm256_or_si256(_mm256_and_si256(header[3], four), upper(header[1]));
     min[1] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(header[3], 4), four), upper(header[2]));
   }
-  template <class K, int kGroup>
-  INKSTONE_INLINE inline __m256i Scale() const {
-    constexpr int b = kGroup / 2, byte = b % 4, second = K::kBothWords ? byte : -1;
-    return BytesToWords<byte, second>(scale[b / 4]);
+  template <int kLow, int kHigh>
+  INKSTONE_INLINE inline __m256i Scales() const {
+    return BytesToWords<kLow / 2 % 4, (kHigh < 0 ? kHigh : kHigh / 2 % 4)>(scale[kLow / 8]);
   }
   template <int kPair>
   INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
@@ -140,15 +141,11 @@ struct StepsK4 {  // what Q4_K and Q5_K share: nibbles, and eight scales and min
     const __m256i v = kBlock % 2 == 0 ? nibbles[k] : _mm256_srli_epi16(nibbles[k], 4);
     return _mm256_and_si256(v, _mm256_set1_epi8(15));
   }
-  template <int kPair>
-  INKSTONE_INLINE inline void AddSums(const StepPiece& x, PieceSums& sums) const {
-    AddTotals(BytesToWords<kPair * 2 % 4, kPair * 2 % 4 + 1>(min[kPair / 2]), x.high32[kPair], x.low32[kPair], sums);
+  template <int kIndex>
+  INKSTONE_INLINE inline __m256i SumWords() const {
+    return BytesToWords<kIndex * 2 % 4, kIndex * 2 % 4 + 1>(min[kIndex / 2]);
   }
-  INKSTONE_INLINE inline __m256 Finish(const PieceSums& sums, __m256 sum) const {
-    const HalfPairs d = ConvertHalfPairs(header[0]);
-    sum = _mm256_fmadd_ps(d.low, _mm256_cvtepi32_ps(sums.dot), sum);
-    return _mm256_fnmadd_ps(d.high, _mm256_cvtepi32_ps(Totals(sums)), sum);
-  }
+  INKSTONE_INLINE inline HalfPairs Factors() const { return ConvertHalfPairs(header[0]); }
 };
 
 struct StepsQ4_K : StepsK4<BlockQ4_K> {
@@ -177,7 +174,8 @@ struct StepsQ5_K : StepsK4<BlockQ5_K> {
 struct StepsQ6_K {
   using Block = BlockQ6_K;
   static constexpr int kBits = 6;
-  static constexpr bool kFine = true;
+  static constexpr bool kFine = true, kOwnScales = false;
+  static constexpr int kSums = kPieceGroups / 2, kShift = 5;
   __m256i scale[4];
   __m256i low[16], high[8];  // of half a piece
   __m256 d;
@@ -202,19 +200,15 @@ struct StepsQ6_K {
     return _mm256_or_si256(_mm256_and_si256(j < 2 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)),
                            _mm256_and_si256(upper, _mm256_set1_epi8(0x30)));
   }
-  template <class K, int kGroup>
-  INKSTONE_INLINE inline __m256i Scale() const {
-    return SignedBytesToWords < kGroup % 4, K::kBothWords ? kGroup % 4 : -1 > (scale[kGroup / 4]);
+  template <int kLow, int kHigh>
+  INKSTONE_INLINE inline __m256i Scales() const {
+    return SignedBytesToWords<kLow % 4, (kHigh < 0 ? kHigh : kHigh % 4)>(scale[kLow / 4]);
   }
-  template <int kPair>
-  INKSTONE_INLINE inline void AddSums(const StepPiece& x, PieceSums& sums) const {
-    AddTotals(SignedBytesToWords<0, 1>(scale[kPair]), x.high16[2 * kPair], x.low16[2 * kPair], sums);
-    AddTotals(SignedBytesToWords<2, 3>(scale[kPair]), x.high16[2 * kPair + 1], x.low16[2 * kPair + 1], sums);
+  template <int kIndex>
+  INKSTONE_INLINE inline __m256i SumWords() const {
+    return SignedBytesToWords<kIndex * 2 % 4, kIndex * 2 % 4 + 1>(scale[kIndex / 2]);
   }
-  INKSTONE_INLINE inline __m256 Finish(const PieceSums& sums, __m256 sum) const {
-    const __m256i exact = _mm256_sub_epi32(sums.dot, _mm256_slli_epi32(Totals(sums), 5));
-    return _mm256_fmadd_ps(d, _mm256_cvtepi32_ps(exact), sum);
-  }
+  INKSTONE_INLINE inline HalfPairs Factors() const { return {.low = d, .high = _mm256_setzero_ps()}; }
 };
 
 // Types whose 32 weights have a scale in f16: Load, one block of eight rows; Columns(k), weights 4k .. 4k+3 in dword k;
@@ -223,7 +217,7 @@ struct StepsQ6_K {
 struct StepsQ4_0 {
   using Block = BlockQ4_0;
   static constexpr int kBits = 4, kBias = 8;
-  static constexpr bool kFine = false;
+  static constexpr bool kFine = false, kOwnScales = true;
   __m256 d;
   __m256i nibbles[4];
 

@@ -23,7 +23,8 @@ namespace {
 struct alignas(64) StepPiece {
   int8_t q[kPiece];
   int8_t r[kPiece];             // 0 where no reader needs it
-  uint32_t step[kPieceGroups];  // of 16 values, in both words
+  uint32_t step[kPieceGroups];        // of 16 values, in both words
+  uint32_t steps[kPieceGroups / 2];   // of two neighbours
   // Sums over 32 values as readers of `coarse` see them, two neighbours in the words of a dword: high * 256 + low.
   uint32_t high32[kPieceBlocks / 2], low32[kPieceBlocks / 2];
   // Over 16 values, as readers of `fine` see them.
@@ -131,6 +132,7 @@ inline int32_t SplitBlock(const float* x, int b, const StepScale& token, StepPie
     sum32 += coarse ? exact : without;
     sum16[h] = fine ? exact : without;
   }
+  out.steps[b] = static_cast<uint32_t>(g[0].step) | static_cast<uint32_t>(g[1].step) << 16;
   StoreSums(sum16[0], sum16[1], out.high16[b], out.low16[b]);
   return sum32;
 }
@@ -164,7 +166,7 @@ inline void PackSteps(Phase phase, const float* x, int64_t x_stride, int64_t tok
 
 // The parts of a table whose K-quants take steps.
 inline ActivationFormat StepFormatFor(DType weight, Phase phase) {
-  return TakesSteps(weight, phase) ? ActivationFormat::kSteps : ActivationFormatX86(weight, phase);
+  return TakesSteps(weight) ? ActivationFormat::kSteps : ActivationFormatX86(weight, phase);
 }
 inline size_t StepPackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols) {
   if (format != ActivationFormat::kSteps) return PackedBytesX86(format, phase, tokens, cols);

@@ -7,12 +7,12 @@ namespace {
 
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
   if (IsFloat(weight)) return avx2::FloatScratchBytes(phase, cols);
-  return TakesSteps(weight, phase) ? avx2::StepScratchBytes() : avx2::QuantScratchBytes(phase);
+  return TakesSteps(weight) ? avx2::StepScratchBytes() : avx2::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
   const auto matmul = IsFloat(op.w.dtype)                ? avx2::FloatMatMul
-                      : TakesSteps(op.w.dtype, op.phase) ? avx2::StepMatMul
+                      : TakesSteps(op.w.dtype) ? avx2::StepMatMul
                                                          : avx2::QuantMatMul;
   matmul(op, row_begin, row_end, scratch);
 }

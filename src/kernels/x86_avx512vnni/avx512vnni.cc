@@ -8,12 +8,12 @@ namespace {
 
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
   if (IsFloat(weight)) return avx512vnni::FloatScratchBytes(phase, cols);
-  return TakesSteps(weight, phase) ? avx512vnni::StepScratchBytes() : avx512vnni::QuantScratchBytes(phase);
+  return TakesSteps(weight) ? avx512vnni::StepScratchBytes() : avx512vnni::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
   const auto matmul = IsFloat(op.w.dtype)                ? avx512vnni::FloatMatMul
-                      : TakesSteps(op.w.dtype, op.phase) ? avx512vnni::StepMatMul
+                      : TakesSteps(op.w.dtype) ? avx512vnni::StepMatMul
                                                          : avx512vnni::QuantMatMul;
   matmul(op, row_begin, row_end, scratch);
 }
