@@ -71,7 +71,9 @@ void PrintJson(const BenchResult& r, const BenchOptions& o) {
       .Field("decode_tps", r.decode_tps)
       .Field("rss_bytes", r.rss_bytes);
   json.Field("load_ms", r.load_ms).Field("read_gbs", r.read_gbs).Field("read_limit_gbs", r.read_limit_gbs);
-  json.Field("arithmetic_limit_tflops", r.arithmetic_limit_tflops);
+  json.Field("prefill_tflops", r.prefill_tflops);
+  json.Field("arithmetic_limit_tflops", r.arithmetic_limit.tflops);
+  json.Field("arithmetic_limit_instruction", r.arithmetic_limit.instruction);
   json.Field("batch", o.run.batch)
       .Field("kv_type", KvTypesName(r.kv_types))
       .Field("target", r.target)
@@ -112,8 +114,10 @@ void PrintTable(const BenchResult& r, const BenchOptions& o) {
               static_cast<long long>(o.run.depth));
   std::printf("weights    %9.2f GB/s read while decoding, %.0f %% of the %.1f GB/s that plain reading reaches\n",
               r.read_gbs, 100 * r.read_gbs / r.read_limit_gbs, r.read_limit_gbs);
-  if (r.arithmetic_limit_tflops > 0) {
-    std::printf("arithmetic %9.2f TFLOP/s is what multiplying alone reaches\n", r.arithmetic_limit_tflops);
+  if (r.arithmetic_limit.tflops > 0) {
+    std::printf("arithmetic %9.2f TFLOP/s in prefill, %.0f %% of the %.2f that %s alone reaches\n", r.prefill_tflops,
+                100 * r.prefill_tflops / r.arithmetic_limit.tflops, r.arithmetic_limit.tflops,
+                std::string(r.arithmetic_limit.instruction).c_str());
   }
   std::printf("resident   %12s\n", FormatBytes(r.rss_bytes).c_str());
   std::printf("load       %9.0f ms\n", r.load_ms);

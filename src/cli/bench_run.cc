@@ -125,6 +125,23 @@ uint64_t BytesPerStep(const Checkpoint& checkpoint) {
   return bytes;
 }
 
+// Weights of the layers' matrices, all of which a token of a prompt meets.
+int64_t LayerWeights(const Checkpoint& checkpoint) {
+  int64_t weights = 0;
+  for (const TensorInfo& tensor : checkpoint.tensors()) {
+    if (tensor.shape.size() > 1 && tensor.name.starts_with("blk.")) weights += tensor.rows() * tensor.cols();
+  }
+  return weights;
+}
+
+// The type that most bytes of the weights have.
+DType MainType(const Checkpoint& checkpoint) {
+  std::map<DType, uint64_t> bytes;
+  for (const TensorInfo& tensor : checkpoint.tensors()) bytes[tensor.dtype] += tensor.bytes;
+  const auto less = [](const auto& a, const auto& b) { return a.second < b.second; };
+  return std::max_element(bytes.begin(), bytes.end(), less)->first;
+}
+
 ModelLimits LimitsFor(const BenchSettings& s) {
   ModelLimits limits;
   limits.max_step_rows = std::max(s.chunk, s.batch);
@@ -174,9 +191,10 @@ Result<BenchResult> RunBench(const BenchSettings& s) {
   r.prefill_tps = Median(prefill);
   r.decode_tps = Median(decode) * static_cast<double>(s.batch);
   r.read_gbs = Median(decode) * static_cast<double>(BytesPerStep(*loaded.checkpoint)) * 1e-9;
+  r.prefill_tflops = r.prefill_tps * 2e-12 * static_cast<double>(LayerWeights(*loaded.checkpoint));
   r.rss_bytes = GetProcessMemory().resident;
   r.read_limit_gbs = MeasureReadLimit(&runtime->threads());
-  r.arithmetic_limit_tflops = MeasureArithmeticLimit(&runtime->threads(), runtime->kernels());
+  r.arithmetic_limit = MeasureArithmeticLimit(&runtime->threads(), runtime->kernels(), MainType(*loaded.checkpoint));
   return r;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backends/profiling_backend.h"
+#include "cli/machine_limits.h"
 #include "core/cpu_topology.h"
 #include "core/dtype.h"
 #include "core/status.h"
@@ -38,9 +39,10 @@ struct BenchResult {
   double decode_tps = 0;   // of all sequences together
   double load_ms = 0;
   uint64_t rss_bytes = 0;
-  double read_gbs = 0;                 // weights read per second while decoding
-  double read_limit_gbs = 0;           // what plain reading reaches with the same threads
-  double arithmetic_limit_tflops = 0;  // what multiplying alone reaches with them; 0: not known for the target
+  double read_gbs = 0;               // weights read per second while decoding
+  double read_limit_gbs = 0;         // what plain reading reaches with the same threads
+  double prefill_tflops = 0;         // two operations for each weight of the layers and token
+  ArithmeticLimit arithmetic_limit;  // for the type that most weights have
   // With `profile`: what the operations of all repetitions took, and the time that passed.
   OperationCosts prefill_costs, decode_costs;
   double prefill_seconds = 0, decode_seconds = 0;

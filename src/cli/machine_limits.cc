@@ -86,13 +86,15 @@ double MeasureReadLimit(ThreadPool* threads) {
   return sink.load() == 0 ? 0 : best;
 }
 
-double MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels) {
-  if (kernels.multiply_only == nullptr) return 0;
-  return BestPerSecond([&] {
+ArithmeticLimit MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels, DType weight) {
+  if (kernels.multiply_only == nullptr) return {};
+  const MultiplyLoop loop = kernels.multiply_only(kernels.activation_format(weight, Phase::kPrompt));
+  const double tflops = BestPerSecond([&] {
     std::atomic<int64_t> operations{0};
-    threads->Run([&](int) { operations += kernels.multiply_only(kMultiplyRounds); });
+    threads->Run([&](int) { operations += loop.run(kMultiplyRounds); });
     return static_cast<double>(operations) * 1e-12;
   });
+  return {.tflops = tflops, .instruction = loop.instruction};
 }
 
 }  // namespace inkstone

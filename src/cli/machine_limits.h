@@ -1,6 +1,8 @@
 // What bounds speed on this machine: reading memory while generating, arithmetic while processing a prompt.
 #pragma once
 
+#include <string_view>
+
 #include "core/thread_pool.h"
 #include "kernels/kernels.h"
 
@@ -12,8 +14,12 @@ namespace inkstone {
 // there is no memory for it.
 double MeasureReadLimit(ThreadPool* threads);
 
-// TFLOP/s of the target's multiplications alone (KernelTable::multiply_only) with all threads; the best of several
-// passes, a tenth of a second. 0 when the target has no such bound.
-double MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels);
+struct ArithmeticLimit {
+  double tflops = 0;  // 0: the target has no such bound
+  std::string_view instruction;
+};
+// What the target's multiplications alone reach with all threads in a prompt with weights of a type
+// (KernelTable::multiply_only); the best of several passes, a tenth of a second.
+ArithmeticLimit MeasureArithmeticLimit(ThreadPool* threads, const KernelTable& kernels, DType weight);
 
 }  // namespace inkstone

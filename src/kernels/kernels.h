@@ -52,6 +52,13 @@ struct MatMulOp {
   bool accumulate = false;      // add to y instead of overwriting it (residual connections)
 };
 
+// The multiplications of a product alone, on registers.
+struct MultiplyLoop {
+  std::string_view instruction;
+  // Does so many rounds and gives how many operations that was, two for each product.
+  int64_t (*run)(int64_t rounds) = nullptr;
+};
+
 // Causal grouped-query attention of one sequence's new tokens over its pages, for one layer. Where keys are stored
 // rotated (KvKeysRotated), q must be transformed alike.
 struct AttentionOp {
@@ -94,10 +101,8 @@ struct KernelTable {
   int64_t (*row_grain)(DType weight, Phase phase);
   void (*matmul)(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
-  // Does `rounds` rounds of the multiplications that a prompt with quantized weights needs, on registers alone, and
-  // gives how many operations that was, two for each product: what bounds the prompt phase. Null: nothing worth
-  // measuring.
-  int64_t (*multiply_only)(int64_t rounds);
+  // What bounds products with activations of a format when a prompt is long; null: nothing worth measuring.
+  MultiplyLoop (*multiply_only)(ActivationFormat format);
 
   // --- attention ----------------------------------------------------------------------------------------------
   size_t (*attention_scratch_bytes)(int heads_per_kv, int head_dim, int page_tokens);

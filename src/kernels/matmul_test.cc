@@ -113,7 +113,7 @@ void RoundTokenToSteps(std::span<float> x, float limit) {
   }
 }
 std::vector<float> RoundToSteps(std::vector<float> x, DType type, int64_t cols) {
-  const float limit = type == DType::kQ6_K ? kStepsFine : kStepsCoarse;
+  const float limit = type == DType::kQ8_0 ? 0 : type == DType::kQ6_K ? kStepsFine : kStepsCoarse;
   for (size_t t = 0; t < x.size(); t += static_cast<size_t>(cols)) {
     RoundTokenToSteps(std::span(x).subspan(t, static_cast<size_t>(cols)), limit);
   }

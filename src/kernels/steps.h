@@ -19,15 +19,21 @@ inline constexpr int32_t kStepsMaxSum = 480'000;
 inline constexpr float kStepsCoarse = 6.0f;
 inline constexpr float kStepsFine = 3.0f;
 
-// Whether a type's activations take this format: those of K-quants, whose scales are integers within 256 columns, and
-// of Q4_0.
-inline constexpr bool TakesSteps(DType weight) {
+// Whether a type's activations take this format in a phase: those of four to six bits; of eight bits, which meets v as
+// it is, where reading the rows is what takes time. iq4_prompts: whether a target gains by it in prompts
+// with types whose four bits stand for values of eight.
+inline constexpr bool TakesSteps(DType weight, Phase phase, bool iq4_prompts) {
   switch (weight) {
     case DType::kQ4_0:
     case DType::kQ4_K:
     case DType::kQ5_K:
     case DType::kQ6_K:
       return true;
+    case DType::kIQ4_NL:
+    case DType::kIQ4_XS:
+      return iq4_prompts || phase == Phase::kDecode;
+    case DType::kQ8_0:
+      return phase == Phase::kDecode;
     default:
       return false;
   }

@@ -10,15 +10,13 @@ namespace {
 // A piece of kRows rows.
 template <int kRows>
 struct alignas(64) StepPanel {
-  uint32_t columns[kPieceBlocks][8][kRows];  // four weights each
-  uint32_t scale[kPieceGroups][kRows];       // of K-quants, as the target wants them
-  uint32_t sums[kPieceBlocks][kRows];        // SumWords of K-quants
-  float factor[kPieceBlocks][kRows];         // K-quants: both Factors; else one for each block
+  uint32_t columns[kPieceBlocks][16][kRows];  // four weights each, in half of them, or two of types kOfWords
+  uint32_t scale[kPieceGroups][kRows];        // of K-quants, as the target wants them
+  uint32_t sums[kPieceBlocks][kRows];         // SumWords of K-quants
+  float factor[kPieceBlocks][kRows];          // K-quants: both Factors; else one for each block
 };
 
-INKSTONE_INLINE inline void StoreLanes(uint32_t* p, __m256i v) {
-  _mm256_store_si256(reinterpret_cast<__m256i*>(p), v);
-}
+INKSTONE_INLINE inline void StoreLanes(uint32_t* p, __m256i v) { _mm256_store_si256(reinterpret_cast<__m256i*>(p), v); }
 
 // Eight of the panel's rows, from lane `lane` on.
 template <class S, class K, int kRows>
@@ -28,7 +26,11 @@ template <class S, class K, int kRows>
     for (int64_t b = 0; b < blocks; ++b) {
       S s;
       s.Load(p + b * kBytes, stride);
-      Unroll<8>([&](auto k) INKSTONE_INLINE { StoreLanes(w.columns[b][k] + lane, s.Columns(k)); });
+      if constexpr (kOfWords<S>) {
+        Unroll<16>([&](auto k) INKSTONE_INLINE { StoreLanes(w.columns[b][k] + lane, s.Words(k)); });
+      } else {
+        Unroll<8>([&](auto k) INKSTONE_INLINE { StoreLanes(w.columns[b][k] + lane, s.Columns(k)); });
+      }
       _mm256_store_ps(w.factor[b] + lane, s.d);
     }
   } else {
@@ -55,17 +57,26 @@ template <class S, class K, int kRows>
 template <class S, class K, int kTokens, class Int>
 INKSTONE_INLINE inline void AddPanelBlock(const StepPanel<K::kRows>& w, int64_t b, const StepPiece* x, int64_t x_stride,
                                           Int (&sum)[kTokens]) {
-  const int8_t* q[kTokens];
-  Unroll<kTokens>([&](auto t) INKSTONE_INLINE { q[t] = x[t * x_stride].q + 32 * b; });
-  K::template AddProducts<S::kOwnScales, true>(w, b, q, x, x_stride, sum);
-  Unroll<kTokens>([&](auto t) INKSTONE_INLINE {
-    if (HasRemainders<S>(x[t * x_stride], b)) [[unlikely]] {
-      const int8_t* r[1] = {x[t * x_stride].r + 32 * b};
-      Int one[1] = {sum[t]};
-      K::template AddProducts<S::kOwnScales, false>(w, b, r, x, x_stride, one);
-      sum[t] = one[0];
-    }
-  });
+  if constexpr (kOfWords<S>) {
+    return Unroll<16>([&](auto k) INKSTONE_INLINE {
+      const Int u = K::Load(w.columns[b][k]);
+      Unroll<kTokens>([&](auto t) INKSTONE_INLINE {
+        sum[t] = K::AddWords(sum[t], u, K::Set(Load32(x[t * x_stride].v + 32 * b + 2 * k)));
+      });
+    });
+  } else {
+    const int8_t* q[kTokens];
+    Unroll<kTokens>([&](auto t) INKSTONE_INLINE { q[t] = x[t * x_stride].q + 32 * b; });
+    K::template AddProducts<S::kOwnScales, true>(w, b, q, x, x_stride, sum);
+    Unroll<kTokens>([&](auto t) INKSTONE_INLINE {
+      if (HasRemainders<S>(x[t * x_stride], b)) [[unlikely]] {
+        const int8_t* r[1] = {x[t * x_stride].r + 32 * b};
+        Int one[1] = {sum[t]};
+        K::template AddProducts<S::kOwnScales, false>(w, b, r, x, x_stride, one);
+        sum[t] = one[0];
+      }
+    });
+  }
 }
 
 // Lines that are to come, asked for evenly while a panel is multiplied.
@@ -90,9 +101,7 @@ template <class S, class K, int kTokens>
   if constexpr (S::kOwnScales) {
     for (int64_t b = 0; b < blocks; ++b) {
       AskForLines(ahead, b);
-      for_tokens([&](auto t) INKSTONE_INLINE {
-        dot[t] = K::Set(static_cast<uint32_t>(-S::kBias * BlockTotal(x[t * x_stride], b)));
-      });
+      for_tokens([&](auto t) INKSTONE_INLINE { dot[t] = K::Set(TakenOff<S>(x[t * x_stride], b)); });
       AddPanelBlock<S, K>(w, b, x, x_stride, dot);
       const typename V::F factor = V::Load(w.factor[b]);
       for_tokens([&](auto t) INKSTONE_INLINE { sum[t] = V::MulAdd(K::ToFloat(dot[t]), factor, sum[t]); });
@@ -115,7 +124,7 @@ template <class S, class K, int kTokens>
     const typename V::F factor = V::Load(w.factor[0]), of_totals = V::Load(w.factor[1]);
     for_tokens([&](auto t) INKSTONE_INLINE {
       const Int total = K::Add(K::template ShiftLeft<8>(high[t]), low[t]);
-      if constexpr (S::kShift > 0) dot[t] = K::Sub(dot[t], K::template ShiftLeft<S::kShift>(total));
+      if constexpr (S::kSums > 0 && S::kShift > 0) dot[t] = K::Sub(dot[t], K::template ShiftLeft<S::kShift>(total));
       sum[t] = V::MulAdd(factor, K::ToFloat(dot[t]), sum[t]);
       if constexpr (S::kShift == 0) sum[t] = V::NegMulAdd(of_totals, K::ToFloat(total), sum[t]);
     });

@@ -65,11 +65,10 @@ inline void ForStepBlocks(const MatMulOp& op, int64_t row_begin, int64_t row_end
     if (end - row > kRows) end -= (end - row) % kRows;
     for (int64_t first = 0; first < op.tokens; first += kTokenChunk) {
       const StepRange range{row, end, first, Smaller(kTokenChunk, op.tokens - first)};
-      StepBlockTimesChunk<S, kRows>(op, range, sums, [&](const std::byte* at, int64_t stride, const std::byte* next,
-                                                         int64_t blocks, const StepPiece* x, int64_t x_stride,
-                                                         float* sum) {
-        add(at, stride, next, blocks, x, x_stride, range.tokens, sum);
-      });
+      StepBlockTimesChunk<S, kRows>(
+          op, range, sums,
+          [&](const std::byte* at, int64_t stride, const std::byte* next, int64_t blocks, const StepPiece* x,
+              int64_t x_stride, float* sum) { add(at, stride, next, blocks, x, x_stride, range.tokens, sum); });
     }
     row = end;
   }
@@ -79,10 +78,10 @@ inline void ForStepBlocks(const MatMulOp& op, int64_t row_begin, int64_t row_end
 template <class S, class Single, class Lanes>
 inline void StepProductOf(const MatMulOp& op, int64_t row_begin, int64_t row_end, StepScratch<Lanes::kRows>& s) {
   if (op.tokens == 1) {
-    return ForStepBlocks<S, kStepRows>(op, row_begin, row_end, kStepRows, s.sums,
-                                       [](const std::byte* at, int64_t stride, const std::byte* next, int64_t blocks,
-                                          const StepPiece* x, int64_t, int64_t,
-                                          float* sum) { AddPiece<S, Single>(at, stride, next, blocks, *x, sum); });
+    return ForStepBlocks<S, kStepRows>(
+        op, row_begin, row_end, kStepRows, s.sums,
+        [](const std::byte* at, int64_t stride, const std::byte* next, int64_t blocks, const StepPiece* x, int64_t,
+           int64_t, float* sum) { AddPiece<S, Single>(at, stride, next, blocks, *x, sum); });
   }
   const int64_t block = op.phase == Phase::kPrompt ? kStepBlock : Lanes::kRows;
   ForStepBlocks<S, Lanes::kRows>(op, row_begin, row_end, block, s.sums,
@@ -92,10 +91,12 @@ inline void StepProductOf(const MatMulOp& op, int64_t row_begin, int64_t row_end
                                  });
 }
 
-// Single<bits> and Lanes<bits>, the target's part.
-template <template <int> class Single, template <int> class Lanes>
+// Single<bits> and Lanes<bits>, the target's part; kUnsigned, whether they take weights of eight bits with 128 added.
+template <template <int> class Single, template <int> class Lanes, bool kUnsigned>
 inline void StepProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, StepScratch<Lanes<4>::kRows>& s) {
-  const auto product = [&]<class S>(S*) { StepProductOf<S, Single<S::kBits>, Lanes<S::kBits>>(op, row_begin, row_end, s); };
+  const auto product = [&]<class S>(S*) {
+    StepProductOf<S, Single<S::kBits>, Lanes<S::kBits>>(op, row_begin, row_end, s);
+  };
   switch (op.w.dtype) {
     case DType::kQ4_0:
       return product(static_cast<StepsQ4_0*>(nullptr));
@@ -105,6 +106,12 @@ inline void StepProduct(const MatMulOp& op, int64_t row_begin, int64_t row_end, 
       return product(static_cast<StepsQ5_K*>(nullptr));
     case DType::kQ6_K:
       return product(static_cast<StepsQ6_K*>(nullptr));
+    case DType::kIQ4_NL:
+      return product(static_cast<StepsIQ4_NL<kUnsigned>*>(nullptr));
+    case DType::kIQ4_XS:
+      return product(static_cast<StepsIQ4_XS<kUnsigned>*>(nullptr));
+    case DType::kQ8_0:
+      return product(static_cast<StepsQ8_0*>(nullptr));
     default:
       return;
   }

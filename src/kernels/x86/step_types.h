@@ -105,15 +105,16 @@ INKSTONE_INLINE inline int32_t BlockTotal(const StepPiece& x, int64_t b) {
 }
 
 // K-quants: Block; kBits of a weight; kFine, of StepPiece; Load, what a piece of eight rows needs for all its columns;
-// LoadPair<i>, for blocks 2i and 2i + 1; Columns<b>, weights 4k .. 4k+3 of block b in dword k, unsigned; Scales<i, j>,
-// the integer scales of groups i and j of 16 columns in the words of a dword (j from the same four groups; -1: zero);
-// SumWords<i>, what sum i of StepPiece is multiplied with; kShift: their products, shifted, are taken off the integers;
-// 0: they have a factor of their own; Factors, of both.
+// LoadPair<i>, for blocks 2i and 2i + 1; Columns<b>, weights 4k .. 4k+3 of block b in dword k, unsigned (types of eight
+// bits: unless kUnsigned is false); Scales<i, j>, the integer scales of groups i and j of 16 columns in the words of a
+// dword (j from the same four groups; -1: zero); SumWords<i>, what sum i of StepPiece is multiplied with, of kSums;
+// kShift: their products, shifted, are taken off the integers; 0: they have a factor of their own; Factors, of both.
 
 template <class BlockType>
 struct StepsK4 {  // what Q4_K and Q5_K share: nibbles, and eight scales and mins of six bits
   using Block = BlockType;
-  static constexpr bool kFine = false, kOwnScales = false;
+  static constexpr bool kFine = false;
+  static constexpr bool kOwnScales = false;
   static constexpr int kSums = kPieceBlocks / 2, kShift = 0;
   __m256i header[4];  // d and dmin, and the packed scales
   __m256i scale[2], min[2];
@@ -174,7 +175,8 @@ struct StepsQ5_K : StepsK4<BlockQ5_K> {
 struct StepsQ6_K {
   using Block = BlockQ6_K;
   static constexpr int kBits = 6;
-  static constexpr bool kFine = true, kOwnScales = false;
+  static constexpr bool kFine = true;
+  static constexpr bool kOwnScales = false;
   static constexpr int kSums = kPieceGroups / 2, kShift = 5;
   __m256i scale[4];
   __m256i low[16], high[8];  // of half a piece
@@ -211,13 +213,71 @@ struct StepsQ6_K {
   INKSTONE_INLINE inline HalfPairs Factors() const { return {.low = d, .high = _mm256_setzero_ps()}; }
 };
 
+// The 16 values of IQ4_NL and IQ4_XS, or 128 more than they are.
+template <bool kUnsigned>
+INKSTONE_INLINE inline __m256i IQ4Values(__m256i nibbles) {
+  __m128i values = Load128(kIQ4Values);
+  if (kUnsigned) values = _mm_xor_si128(values, _mm_set1_epi8(-128));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(values), nibbles);
+}
+
+template <bool kUnsigned>
+struct StepsIQ4_XS {
+  using Block = BlockIQ4_XS;
+  static constexpr int kBits = 8;
+  static constexpr bool kFine = false;
+  static constexpr bool kOwnScales = false;
+  static constexpr int kSums = kUnsigned ? kPieceBlocks / 2 : 0, kShift = 7;
+  __m256i scale[2];  // of blocks 0, 2, 4, 6 and of the others
+  __m256i nibbles[8];
+  __m256 d;
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    __m256i header[4];  // d and scales_h, scales_l
+    LoadTransposed16(p, stride, header);
+    d = ConvertHalfPairs(header[0]).low;
+    const auto mask = [](uint32_t bytes) INKSTONE_INLINE { return SetDword(bytes); };
+    // Byte i: the four high bits of blocks 2i and 2i + 1.
+    const __m128i upper = _mm_setr_epi8(2, 2, 3, 3, 6, 6, 7, 7, 10, 10, 11, 11, 14, 14, 15, 15);
+    const __m256i pairs = _mm256_shuffle_epi8(header[0], _mm256_broadcastsi128_si256(upper));
+    const __m256i high = _mm256_or_si256(_mm256_and_si256(pairs, mask(0x000f000f)),
+                                         _mm256_and_si256(_mm256_srli_epi16(pairs, 4), mask(0x0f000f00)));
+    const __m256i low[2] = {header[1], _mm256_srli_epi16(header[1], 4)};
+    const __m256i two[2] = {_mm256_slli_epi16(high, 4), _mm256_slli_epi16(high, 2)};
+    Unroll<2>([&](auto i) INKSTONE_INLINE {
+      const __m256i six =
+          _mm256_or_si256(_mm256_and_si256(low[i], mask(0x0f0f0f0f)), _mm256_and_si256(two[i], mask(0x30303030)));
+      scale[i] = _mm256_sub_epi8(six, _mm256_set1_epi8(32));
+    });
+  }
+  template <int kPair>
+  INKSTONE_INLINE inline void LoadPair(const std::byte* p, int64_t stride) {
+    LoadTransposed32(p + offsetof(BlockIQ4_XS, qs) + 32 * kPair, stride, nibbles);
+  }
+  template <int kBlock>
+  INKSTONE_INLINE inline __m256i Columns(int k) const {
+    const __m256i v = nibbles[4 * (kBlock % 2) + k % 4];
+    return IQ4Values<kUnsigned>(_mm256_and_si256(k < 4 ? v : _mm256_srli_epi16(v, 4), _mm256_set1_epi8(15)));
+  }
+  template <int kLow, int kHigh>
+  INKSTONE_INLINE inline __m256i Scales() const {
+    return SignedBytesToWords<kLow / 4, (kHigh < 0 ? kHigh : kHigh / 4)>(scale[kLow / 2 % 2]);
+  }
+  template <int kIndex>
+  INKSTONE_INLINE inline __m256i SumWords() const {
+    return _mm256_or_si256(SignedBytesToWords<kIndex, -1>(scale[0]), SignedBytesToWords<-1, kIndex>(scale[1]));
+  }
+  INKSTONE_INLINE inline HalfPairs Factors() const { return {.low = d, .high = _mm256_setzero_ps()}; }
+};
+
 // Types whose 32 weights have a scale in f16: Load, one block of eight rows; Columns(k), weights 4k .. 4k+3 in dword k;
 // kBias, to be taken off them.
 
 struct StepsQ4_0 {
   using Block = BlockQ4_0;
   static constexpr int kBits = 4, kBias = 8;
-  static constexpr bool kFine = false, kOwnScales = true;
+  static constexpr bool kFine = false;
+  static constexpr bool kOwnScales = true;
   __m256 d;
   __m256i nibbles[4];
 
@@ -230,6 +290,55 @@ struct StepsQ4_0 {
     return _mm256_and_si256(v, _mm256_set1_epi8(15));
   }
 };
+
+template <bool kUnsigned>
+struct StepsIQ4_NL {
+  using Block = BlockIQ4_NL;
+  static constexpr int kBits = 8, kBias = kUnsigned ? 128 : 0;
+  static constexpr bool kFine = false;
+  static constexpr bool kOwnScales = true;
+  __m256 d;
+  __m256i nibbles[4];
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    d = HalfOfRows(p + offsetof(BlockIQ4_NL, d), stride);
+    LoadTransposed16(p + offsetof(BlockIQ4_NL, qs), stride, nibbles);
+  }
+  INKSTONE_INLINE inline __m256i Columns(int k) const {
+    const __m256i v = k < 4 ? nibbles[k] : _mm256_srli_epi16(nibbles[k - 4], 4);
+    return IQ4Values<kUnsigned>(_mm256_and_si256(v, _mm256_set1_epi8(15)));
+  }
+};
+
+// Meets all 15 bits of the activations: Words(k), weights 2k and 2k + 1 in the words of dword k.
+struct StepsQ8_0 {
+  using Block = BlockQ8_0;
+  static constexpr int kBits = 8;
+  static constexpr bool kOwnScales = true;
+  __m256 d;
+  __m256i bytes[8];
+
+  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
+    d = HalfOfRows(p + offsetof(BlockQ8_0, d), stride);
+    LoadTransposed32(p + offsetof(BlockQ8_0, qs), stride, bytes);
+  }
+  INKSTONE_INLINE inline __m256i Words(int k) const {
+    return k % 2 == 0 ? SignedBytesToWords<0, 1>(bytes[k / 2]) : SignedBytesToWords<2, 3>(bytes[k / 2]);
+  }
+};
+template <class S>
+inline constexpr bool kOfWords = requires(S s) {
+  s.Words(0);
+};
+
+// What the bias of block `b` makes of a token's sum.
+template <class S>
+INKSTONE_INLINE inline uint32_t TakenOff(const StepPiece& x, int64_t b) {
+  if constexpr (requires { S::kBias; }) {
+    if (S::kBias != 0) return static_cast<uint32_t>(-S::kBias * BlockTotal(x, b));
+  }
+  return 0;
+}
 
 }  // namespace
 }  // namespace inkstone

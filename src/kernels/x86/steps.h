@@ -22,9 +22,10 @@ namespace {
 // pieces).
 struct alignas(64) StepPiece {
   int8_t q[kPiece];
-  int8_t r[kPiece];             // 0 where no reader needs it
-  uint32_t step[kPieceGroups];        // of 16 values, in both words
-  uint32_t steps[kPieceGroups / 2];   // of two neighbours
+  int8_t r[kPiece];  // 0 where no reader needs it
+  int16_t v[kPiece];
+  uint32_t step[kPieceGroups];       // of 16 values, in both words
+  uint32_t steps[kPieceGroups / 2];  // of two neighbours
   // Sums over 32 values as readers of `coarse` see them, two neighbours in the words of a dword: high * 256 + low.
   uint32_t high32[kPieceBlocks / 2], low32[kPieceBlocks / 2];
   // Over 16 values, as readers of `fine` see them.
@@ -127,6 +128,7 @@ inline int32_t SplitBlock(const float* x, int b, const StepScale& token, StepPie
     _mm_store_si128(reinterpret_cast<__m128i*>(out.q + 32 * b + 16 * h), g[h].q);
     const __m128i r = coarse || fine ? PackBytes(g[h].remainder) : _mm_setzero_si128();
     _mm_store_si128(reinterpret_cast<__m128i*>(out.r + 32 * b + 16 * h), r);
+    StoreAligned(out.v + 32 * b + 16 * h, g[h].values);
     out.step[2 * b + h] = static_cast<uint32_t>(g[h].step) * 0x10001u;
     const int32_t exact = SumWords(g[h].values), without = exact - SumWords(g[h].remainder);
     sum32 += coarse ? exact : without;
@@ -164,9 +166,10 @@ inline void PackSteps(Phase phase, const float* x, int64_t x_stride, int64_t tok
   }
 }
 
-// The parts of a table whose K-quants take steps.
+// The parts of a table whose targets have such products.
+template <bool kIQ4Prompts>
 inline ActivationFormat StepFormatFor(DType weight, Phase phase) {
-  return TakesSteps(weight) ? ActivationFormat::kSteps : ActivationFormatX86(weight, phase);
+  return TakesSteps(weight, phase, kIQ4Prompts) ? ActivationFormat::kSteps : ActivationFormatX86(weight, phase);
 }
 inline size_t StepPackedBytes(ActivationFormat format, Phase phase, int64_t tokens, int64_t cols) {
   if (format != ActivationFormat::kSteps) return PackedBytesX86(format, phase, tokens, cols);

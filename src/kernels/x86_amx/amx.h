@@ -27,7 +27,7 @@ void PackGroups(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, 
 size_t GroupScratchBytes();
 void GroupMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
-int64_t MultiplyOnly(int64_t rounds);
+MultiplyLoop MultiplyOnly(ActivationFormat format);
 
 size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens);
 // Tiles for prompts over an f16 or q8_0 cache whose head_dim is a multiple of 32, unless exact; else what avx512vnni

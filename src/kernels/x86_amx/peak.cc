@@ -2,9 +2,11 @@
 #include "kernels/x86_amx/amx.h"
 #include "kernels/x86_amx/tiling.h"
 
-namespace inkstone::amx {
+namespace inkstone {
+namespace {
 
-int64_t MultiplyOnly(int64_t rounds) {
+int64_t Tiles(int64_t rounds) {
+  using namespace amx;
   const TileRegisters registers;
   ZeroSquare();
   ZeroTile<4>();
@@ -13,4 +15,8 @@ int64_t MultiplyOnly(int64_t rounds) {
   return rounds * 4 * kTile * kTile * kStep * 2;
 }
 
-}  // namespace inkstone::amx
+}  // namespace
+
+MultiplyLoop amx::MultiplyOnly(ActivationFormat) { return {"tdpbf16ps", Tiles}; }
+
+}  // namespace inkstone

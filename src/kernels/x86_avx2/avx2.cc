@@ -5,15 +5,17 @@
 namespace inkstone {
 namespace {
 
+constexpr bool kIQ4Prompts = false;
+
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
   if (IsFloat(weight)) return avx2::FloatScratchBytes(phase, cols);
-  return TakesSteps(weight) ? avx2::StepScratchBytes() : avx2::QuantScratchBytes(phase);
+  return TakesSteps(weight, phase, kIQ4Prompts) ? avx2::StepScratchBytes() : avx2::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  const auto matmul = IsFloat(op.w.dtype)                ? avx2::FloatMatMul
-                      : TakesSteps(op.w.dtype) ? avx2::StepMatMul
-                                                         : avx2::QuantMatMul;
+  const auto matmul = IsFloat(op.w.dtype)                             ? avx2::FloatMatMul
+                      : TakesSteps(op.w.dtype, op.phase, kIQ4Prompts) ? avx2::StepMatMul
+                                                                      : avx2::QuantMatMul;
   matmul(op, row_begin, row_end, scratch);
 }
 
@@ -25,7 +27,7 @@ void avx2::DecodeRow(DType type, const std::byte* src, int64_t elements, float* 
 
 const KernelTable kAvx2Kernels = {
     .target = "avx2",
-    .activation_format = StepFormatFor,
+    .activation_format = StepFormatFor<kIQ4Prompts>,
     .packed_bytes = StepPackedBytes,
     .pack = StepPack<avx2::kRun>,
     .pack_grain = PackGrainX86,

@@ -42,9 +42,7 @@ struct Lanes16 {
   INKSTONE_INLINE static Int Add(Int a, Int b) { return Each(a, b, _mm256_add_epi32); }
   INKSTONE_INLINE static Int Sub(Int a, Int b) { return Each(a, b, _mm256_sub_epi32); }
   INKSTONE_INLINE static Int AddWords(Int sum, Int a, Int b) { return Add(sum, Each(a, b, _mm256_madd_epi16)); }
-  INKSTONE_INLINE static V::F ToFloat(Int v) {
-    return {_mm256_cvtepi32_ps(v.part[0]), _mm256_cvtepi32_ps(v.part[1])};
-  }
+  INKSTONE_INLINE static V::F ToFloat(Int v) { return {_mm256_cvtepi32_ps(v.part[0]), _mm256_cvtepi32_ps(v.part[1])}; }
   template <int kBy>
   INKSTONE_INLINE static Int ShiftLeft(Int v) {
     return {_mm256_slli_epi32(v.part[0], kBy), _mm256_slli_epi32(v.part[1], kBy)};
@@ -70,7 +68,7 @@ struct ByteLanes : Lanes16 {
           const Int u = Load(w.columns[b][4 * h + part * kSummed + i]);
           Unroll<kTokens>([&](auto t) INKSTONE_INLINE {
             const Int spread = Set(Load32(q[t] + 16 * h + 4 * (part * kSummed + i)));
-            const Int product = Each(u, spread, _mm256_maddubs_epi16);
+            const Int product = Each(u, spread, ByteProducts<kBits>::Multiply);
             dot[t] = i == 0 ? product : Each(dot[t], product, _mm256_add_epi16);
           });
         });
@@ -90,8 +88,8 @@ struct ByteLanes : Lanes16 {
 size_t avx2::StepScratchBytes() { return sizeof(StepScratch<Lanes16::kRows>); }
 
 void avx2::StepMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  StepProduct<ByteProducts, ByteLanes>(op, row_begin, row_end,
-                                       *static_cast<StepScratch<Lanes16::kRows>*>(scratch));
+  StepProduct<ByteProducts, ByteLanes, false>(op, row_begin, row_end,
+                                              *static_cast<StepScratch<Lanes16::kRows>*>(scratch));
 }
 
 }  // namespace inkstone

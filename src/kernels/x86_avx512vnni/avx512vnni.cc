@@ -6,15 +6,17 @@
 namespace inkstone {
 namespace {
 
+constexpr bool kIQ4Prompts = true;
+
 size_t MatMulScratchBytes(DType weight, Phase phase, int64_t cols) {
   if (IsFloat(weight)) return avx512vnni::FloatScratchBytes(phase, cols);
-  return TakesSteps(weight) ? avx512vnni::StepScratchBytes() : avx512vnni::QuantScratchBytes(phase);
+  return TakesSteps(weight, phase, kIQ4Prompts) ? avx512vnni::StepScratchBytes() : avx512vnni::QuantScratchBytes(phase);
 }
 int64_t RowGrain(DType, Phase) { return 32; }
 void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  const auto matmul = IsFloat(op.w.dtype)                ? avx512vnni::FloatMatMul
-                      : TakesSteps(op.w.dtype) ? avx512vnni::StepMatMul
-                                                         : avx512vnni::QuantMatMul;
+  const auto matmul = IsFloat(op.w.dtype)                             ? avx512vnni::FloatMatMul
+                      : TakesSteps(op.w.dtype, op.phase, kIQ4Prompts) ? avx512vnni::StepMatMul
+                                                                      : avx512vnni::QuantMatMul;
   matmul(op, row_begin, row_end, scratch);
 }
 
@@ -22,7 +24,7 @@ void MatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratc
 
 const KernelTable kAvx512VnniKernels = {
     .target = "avx512vnni",
-    .activation_format = StepFormatFor,
+    .activation_format = StepFormatFor<kIQ4Prompts>,
     .packed_bytes = StepPackedBytes,
     .pack = StepPack<avx512vnni::kRun>,
     .pack_grain = PackGrainX86,

@@ -21,7 +21,7 @@ void StepMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* sc
 size_t FloatScratchBytes(Phase phase, int64_t cols);
 void FloatMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch);
 
-int64_t MultiplyOnly(int64_t rounds);
+MultiplyLoop MultiplyOnly(ActivationFormat format);
 
 size_t AttentionScratchBytes(int heads_per_kv, int head_dim, int page_tokens);
 void Attention(const AttentionOp& op, int kv_head_begin, int kv_head_end, int64_t token_begin, int64_t token_end,

@@ -11,24 +11,45 @@ namespace {
 template <int kBits>
 inline constexpr int kWordTogether = kBits == 4 ? 4 : 2;
 
+struct WordSums {
+  INKSTONE_INLINE static __m256i AddWords(__m256i sum, __m256i a, __m256i b) { return _mm256_dpwssd_epi32(sum, a, b); }
+};
 // One token: that word times a scale in the low word is all there is.
 template <int kBits>
-struct DwordProducts {
+struct Single : WordSums {
   static constexpr bool kSecondWord = false;
-  static constexpr int kTogether = kWordTogether<kBits>;
-  INKSTONE_INLINE static __m256i Multiply(__m256i w, __m256i x) { return MultiplyAdd(_mm256_setzero_si256(), w, x); }
-  INKSTONE_INLINE static __m256i MultiplyAdd(__m256i sum, __m256i w, __m256i x) {
-    return _mm256_dpbusd_epi32(sum, w, x);
+  INKSTONE_INLINE static __m256i Stepped(__m256i scale, uint32_t step) {
+    return _mm256_mullo_epi16(scale, SetDword(step));
   }
-  INKSTONE_INLINE static __m256i AddScaled(__m256i sum, __m256i dot, __m256i scale) {
-    return _mm256_dpwssd_epi32(sum, dot, scale);
+  INKSTONE_INLINE static __m256i Dot16(const __m256i* w, const int8_t* x, __m256i scale, __m256i sum) {
+    constexpr int kSummed = kWordTogether<kBits>;
+    Unroll<4 / kSummed>([&](auto i) INKSTONE_INLINE {
+      __m256i dot = _mm256_setzero_si256();
+      Unroll<kSummed>([&](auto k) INKSTONE_INLINE {
+        constexpr int column = i * kSummed + k;
+        dot = _mm256_dpbusd_epi32(dot, w[column], SetDword(Load32(x + 4 * column)));
+      });
+      sum = WordSums::AddWords(sum, dot, scale);
+    });
+    return sum;
   }
 };
-template <int kBits>
-struct Single : DwordProducts<kBits> {};
-// Each product would take a scale of its own.
+// Six bits and more: sums of 16 columns need more than a word.
+struct DwordSingle : WordSums {
+  static constexpr bool kSecondWord = false;
+  INKSTONE_INLINE static __m256i Stepped(__m256i scale, uint32_t step) {
+    return _mm256_madd_epi16(scale, SetDword(step));
+  }
+  INKSTONE_INLINE static __m256i Dot16(const __m256i* w, const int8_t* x, __m256i scale, __m256i sum) {
+    __m256i dot = _mm256_setzero_si256();
+    Unroll<4>([&](auto k) INKSTONE_INLINE { dot = _mm256_dpbusd_epi32(dot, w[k], SetDword(Load32(x + 4 * k))); });
+    return _mm256_add_epi32(sum, _mm256_mullo_epi32(dot, scale));
+  }
+};
 template <>
-struct Single<6> : ByteProducts<6> {};
+struct Single<6> : DwordSingle {};
+template <>
+struct Single<8> : DwordSingle {};
 
 struct Lanes16 {
   using V = Vec;
@@ -91,9 +112,7 @@ struct WordLanes : Lanes16 {
 template <int kBits>
 struct Lanes : WordLanes<kBits> {};
 
-// Six bits: sums of 16 columns need more than a word.
-template <>
-struct Lanes<6> : Lanes16 {
+struct DwordLanes : Lanes16 {
   static constexpr int kScales = kPieceGroups;
   static constexpr int LowScale(int i) { return i; }
   static constexpr int HighScale(int) { return -1; }
@@ -104,7 +123,7 @@ struct Lanes<6> : Lanes16 {
     Int dots[2][kTokens];
     Dots<4>(w, b, q, dots);
     Unroll<2>([&](auto h) INKSTONE_INLINE {
-      const Int scale = Load(w.scale[2 * b + h]);
+      const Int scale = kOwnScales ? Set(1) : Load(w.scale[2 * b + h]);
       Unroll<kTokens>([&](auto t) INKSTONE_INLINE {
         const Int step = Set(kStepped ? x[t * x_stride].step[2 * b + h] : 1);
         sum[t] = Add(sum[t], _mm512_mullo_epi32(dots[h][t], _mm512_madd_epi16(scale, step)));
@@ -112,13 +131,17 @@ struct Lanes<6> : Lanes16 {
     });
   }
 };
+template <>
+struct Lanes<6> : DwordLanes {};
+template <>
+struct Lanes<8> : DwordLanes {};
 
 }  // namespace
 
 size_t avx512vnni::StepScratchBytes() { return sizeof(StepScratch<Lanes16::kRows>); }
 
 void avx512vnni::StepMatMul(const MatMulOp& op, int64_t row_begin, int64_t row_end, void* scratch) {
-  StepProduct<Single, Lanes>(op, row_begin, row_end, *static_cast<StepScratch<Lanes16::kRows>*>(scratch));
+  StepProduct<Single, Lanes, true>(op, row_begin, row_end, *static_cast<StepScratch<Lanes16::kRows>*>(scratch));
 }
 
 }  // namespace inkstone
