@@ -322,8 +322,8 @@ struct DecodeAttender : AttentionRows<V> {
     memcpy(out, this->Query(token_begin, row), static_cast<size_t>(op.head_dim) * sizeof(float));
   }
 
-  void PrefetchValue(const std::byte* value) const {
-    for (int64_t i = 0; i < this->v_bytes; i += 64) __builtin_prefetch(value + i);
+  static void Prefetch(const std::byte* vector, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(vector + i);
   }
 
   // Unscaled scores, from `from` on, of R rows with `count` positions, at most lanes; those beyond are zero. Meanwhile
@@ -333,7 +333,9 @@ struct DecodeAttender : AttentionRows<V> {
     constexpr int kRun = E::template kRun<V>;
     F dot[R][V::kLanes];
     for (int64_t p = 0; p < count; ++p, key += this->k_bytes, value += this->v_bytes) {
-      PrefetchValue(value);
+      Prefetch(value, this->v_bytes);
+      // Short vectors, each of another line: the processor's own prefetching falls behind.
+      if constexpr (E::kQuantized) Prefetch(key + V::kLanes * this->k_bytes, this->k_bytes);
       F acc[R];
       Unroll<R>([&](auto r) { acc[r] = V::Zero(); });
       for (int64_t d = 0; d < op.head_dim; d += kRun) {

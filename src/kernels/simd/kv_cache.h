@@ -1,7 +1,8 @@
 // The element types of the KV cache: how a head's vector of one position is stored and loaded. V as in elements.h.
 //
-// A type E has kRun<V>, the elements that are best loaded together; LoadPart(vector, d, part, dim), the vector of
-// elements from d + part * lanes on, with d a multiple of kRun and elements beyond dim as zero; Bytes(dim) of a vector.
+// A type E has kQuantized; kRun<V>, the elements that are best loaded together; LoadPart(vector, d, part, dim), the
+// vector of elements from d + part * lanes on, with d a multiple of kRun and elements beyond dim as zero; Bytes(dim) of
+// a vector.
 #pragma once
 
 #include "core/dtype.h"
@@ -17,6 +18,7 @@ namespace {
 // F32 and F16.
 template <class E>
 struct KvFloat {
+  static constexpr bool kQuantized = false;
   template <class V>
   static constexpr int kRun = V::kLanes;
   static int64_t Bytes(int64_t dim) { return dim * E::kBytes; }
@@ -28,6 +30,7 @@ struct KvFloat {
 
 // dim is a multiple of 32.
 struct KvQ8_0 {
+  static constexpr bool kQuantized = true;
   template <class V>
   static constexpr int kRun = V::kLanes;
   static constexpr int64_t kScaleBytes = sizeof(float);
@@ -70,6 +73,7 @@ struct KvQ8_0 {
 
 // dim is a multiple of 32. Loading a whole group converts its scale once.
 struct KvQ4_0 {
+  static constexpr bool kQuantized = true;
   template <class V>
   static constexpr int kRun = kKvGroup;
   static constexpr int kHalf = kKvGroup / 2;
