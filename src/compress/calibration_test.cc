@@ -19,7 +19,7 @@ class CalibrationTest : public ::testing::Test {
     auto opened = Checkpoint::Open(std::string(INKSTONE_SOURCE_DIR) + "/tests/data/tiny-qwen3");
     ASSERT_TRUE(opened.ok()) << opened.status().message();
     checkpoint_ = std::make_unique<Checkpoint>(std::move(opened).value());
-    std::ifstream in(std::string(INKSTONE_SOURCE_DIR) + "/README.md");
+    std::ifstream in(std::string(INKSTONE_SOURCE_DIR) + "/src/compress/calibration/english_manual.txt");
     const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
     const auto tokenizer = Tokenizer::Load(*checkpoint_);
     ASSERT_TRUE(tokenizer.ok());

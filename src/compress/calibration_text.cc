@@ -13,12 +13,12 @@ constexpr size_t kMinPiece = 1024;
 constexpr size_t kMaxPiece = 2048;
 constexpr std::string_view kFolder = "src/compress/calibration/";
 
-bool IsCalibrationText(std::string_view name) { return !name.ends_with(".css") && !name.ends_with(".js"); }
+bool IsCalibrationText(std::string_view name) { return name.starts_with(kFolder); }
 
 CalibrationKind KindOf(std::string_view name) {
-  if (name.ends_with(".zh.md") || name.starts_with(std::string(kFolder) + "chinese")) return CalibrationKind::kChinese;
-  if (name.ends_with(".md") || name.starts_with(std::string(kFolder) + "english")) return CalibrationKind::kProse;
-  return CalibrationKind::kCode;
+  name.remove_prefix(kFolder.size());
+  if (name.starts_with("chinese")) return CalibrationKind::kChinese;
+  return name.starts_with("english") ? CalibrationKind::kProse : CalibrationKind::kCode;
 }
 
 // Bytes of the piece at the front of `text`.

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "compress/hash64.h"
 #include "tokenizer/unicode.h"
 
 namespace inkstone {
@@ -39,6 +41,12 @@ TEST(CalibrationTextTest, EveryTextIsThereAndValidUtf8) {
     total += text.text.size();
   }
   EXPECT_GT(total, 100'000u);
+}
+
+// A change of them changes every file that is compressed with the default texts.
+TEST(CalibrationTextTest, TextsStayAsTheyAre) {
+  const std::string mix = MixCalibrationTexts(DefaultCalibrationTexts());
+  EXPECT_EQ(Hash64(std::as_bytes(std::span(mix)), 0), 9184217616370235583u);
 }
 
 TEST(CalibrationTextTest, KindsFollowTheNames) {

@@ -21,6 +21,7 @@ import gguf
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TEXTS = ROOT / "src/compress/calibration"  # that no change of a document changes
 INKSTONE = os.environ["INKSTONE"]
 SMOLLM2 = os.environ["SMOLLM2"]
 TINY = str(ROOT / "tests/data/tiny-qwen3")
@@ -49,7 +50,7 @@ class CliTest(unittest.TestCase):
     def test_compress_for_a_size(self):
         with tempfile.TemporaryDirectory() as folder:
             text, out, page = (os.path.join(folder, name) for name in ("text.txt", "out.gguf", "report.html"))
-            pathlib.Path(text).write_text((ROOT / "docs/ARCHITECTURE.md").read_text()[:6000])
+            pathlib.Path(text).write_text((TEXTS / "english_architecture.txt").read_text()[:6000])
             report = json.loads(run("compress", TINY, "-o", out, "--size", "4.4MB", "--calibration", text, "--calibration-tokens", "1024",
                                     "--keep", "blk.0.attn_v=Q8_0", "--report", page, "--json").stdout)
             self.assertLessEqual(report["file_bytes"], 4_400_000)
@@ -57,7 +58,7 @@ class CliTest(unittest.TestCase):
             self.assertEqual(os.path.getsize(out), report["file_bytes"])
             self.assertEqual(next(t["type"] for t in report["tensors"] if t["name"] == "blk.0.attn_v.weight"), "Q8_0")
             self.assertIn("sensitivity", json.loads(run("inspect", out, "--json").stdout))
-            quality = json.loads(run("eval", out, "--reference", TINY, "--text", str(ROOT / "docs/PERFORMANCE.md"), "--json").stdout)
+            quality = json.loads(run("eval", out, "--reference", TINY, "--text", str(TEXTS / "english_measurements.txt"), "--json").stdout)
             self.assertLess(quality["kld_mean"], 0.05)
             self.assertIn("Answers side by side", pathlib.Path(page).read_text())
 
@@ -153,7 +154,7 @@ class CliTest(unittest.TestCase):
 
     def test_eval_sees_what_quantization_costs(self):
         text = self.path / "text.txt"
-        text.write_text((ROOT / "README.md").read_text() + (ROOT / "README.zh.md").read_text())
+        text.write_text((TEXTS / "english_manual.txt").read_text() + (TEXTS / "chinese_manual.txt").read_text())
         results = {kind: json.loads(self.ok("eval", self.compressed(kind), "--text", text, "--reference", TINY, "--context", "256", "--json"))
                    for kind in ["BF16", "Q8_0", "Q4_0"]}
         self.assertLess(results["BF16"]["kld_mean"], 1e-5)
@@ -278,7 +279,7 @@ class CliTest(unittest.TestCase):
 
     def calibration(self, characters=800):
         text = self.path / "calibration.txt"
-        text.write_text((ROOT / "docs/ARCHITECTURE.md").read_text()[:characters])
+        text.write_text((TEXTS / "english_architecture.txt").read_text()[:characters])
         return ["--calibration", text]
 
     def test_a_calibrated_compress_survives_kills_at_any_moment(self):
@@ -474,7 +475,7 @@ class CliTest(unittest.TestCase):
     def test_fast_arithmetic_costs_little(self):
         """Every target and phase against plain f32 arithmetic on the same weights."""
         text = self.path / "text.txt"
-        text.write_text((ROOT / "CONTRIBUTING.md").read_text() + (ROOT / "README.zh.md").read_text())
+        text.write_text((ROOT / "CONTRIBUTING.md").read_text() + (TEXTS / "chinese_manual.txt").read_text())
         phases = [(target, phase) for target in ["avx2", "avx512vnni", "amx"] for phase in [[], ["--decode"]]]
         cases = [(self.compressed(kind), 256, limit, phases) for kind, limit in {"F16": 1e-6, "Q8_0": 5e-5, "Q4_0": 3e-4, "Q4_K_M": 3e-4, "Q6_K": 3e-4}.items()]
         cases.append((SMOLLM2, 96, 5e-4, [("avx2", []), ("amx", []), ("amx", ["--decode"])]))  # channels that dwarf the others
@@ -492,13 +493,13 @@ class CliTest(unittest.TestCase):
 
     def eval_texts(self):
         first, second = self.path / "first.txt", self.path / "second.txt"
-        first.write_text((ROOT / "README.md").read_text())
-        second.write_text((ROOT / "README.zh.md").read_text()[:2000])
+        first.write_text((TEXTS / "english_manual.txt").read_text())
+        second.write_text((TEXTS / "chinese_manual.txt").read_text()[:2000])
         return ["--text", first, "--text", second, "--context", "128"]
 
     def test_eval_agrees_with_the_definitions(self):
         text = self.path / "text.txt"
-        text.write_text((ROOT / "README.md").read_text()[:600])
+        text.write_text((TEXTS / "english_manual.txt").read_text()[:600])
         model = self.compressed("Q4_0")
         result = json.loads(self.ok("eval", model, "--text", text, "--reference", TINY, "--kv-type", "f32", "--context", 64, "--windows", 1, "--json"))
         tokens = json.loads(self.ok("tokenize", TINY, text=text.read_text()))["tokens"][:64]
@@ -550,7 +551,7 @@ class CliTest(unittest.TestCase):
         self.assertEqual(run("eval", models[0], *texts, *keep).returncode, 1)
 
     def test_eval_continues_killed_recordings(self):
-        texts = ["--text", ROOT / "docs/ARCHITECTURE.md", "--text", ROOT / "README.md", "--context", 64]
+        texts = ["--text", TEXTS / "english_architecture.txt", "--text", TEXTS / "english_manual.txt", "--context", 64]
         whole, killed = self.path / "whole.logits", self.path / "killed.logits"
         command = ["eval", TINY, *texts, "--reference", TINY, "--reference-logits"]
         self.ok(*command, whole)
