@@ -34,7 +34,8 @@ bool SpinUntil(const Done& done) {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads, std::vector<std::vector<int>> places) : places_(std::move(places)) {
+ThreadPool::ThreadPool(int threads, std::vector<std::vector<int>> places)
+    : places_(std::move(places)), shares_(new Share[static_cast<size_t>(std::max(threads, 1))]) {
   threads = std::max(threads, 1);
   workers_.reserve(static_cast<size_t>(threads) - 1);
   for (int t = 1; t < threads; ++t) workers_.emplace_back([this, t] { WorkerLoop(t); });
@@ -90,14 +91,24 @@ void ThreadPool::WorkerLoop(int thread) {
 
 void ThreadPool::ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t, int)> body) {
   grain = std::max<int64_t>(grain, 1);
-  if (workers_.empty() || count <= grain) {
-    for (int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count), 0);
+  const auto run = [&](int64_t piece, int thread) {
+    body(piece * grain, std::min((piece + 1) * grain, count), thread);
+  };
+  const int64_t pieces = (count + grain - 1) / grain;
+  if (workers_.empty() || pieces <= 1) {
+    for (int64_t piece = 0; piece < pieces; ++piece) run(piece, 0);
     return;
   }
-  std::atomic<int64_t> next{0};
+  const int threads = size();
+  for (int t = 0; t < threads; ++t) shares_[t].next.store(pieces * t / threads, std::memory_order_relaxed);
   Run([&](int thread) {
-    for (int64_t begin = next.fetch_add(grain); begin < count; begin = next.fetch_add(grain)) {
-      body(begin, std::min(begin + grain, count), thread);
+    for (int i = 0; i < threads; ++i) {
+      const int owner = (thread + i) % threads;
+      const int64_t end = pieces * (owner + 1) / threads;
+      std::atomic<int64_t>& next = shares_[owner].next;
+      while (next.load(std::memory_order_relaxed) < end) {
+        if (const int64_t piece = next.fetch_add(1, std::memory_order_relaxed); piece < end) run(piece, thread);
+      }
     }
   });
 }

@@ -54,7 +54,8 @@ class ThreadPool {
   // Only one thread at a time may call it. The body must not throw.
   void Run(FunctionRef<void(int thread)> body);
 
-  // Splits [0, count) into pieces of `grain` that threads take in turn: body(begin, end, thread).
+  // Splits [0, count) into pieces of `grain`: body(begin, end, thread). Each thread goes through a share of
+  // neighbouring pieces, so that what it reads goes on where it was, and then takes pieces of threads that are behind.
   // Which thread gets a piece varies; the pieces do not.
   void ParallelFor(int64_t count, int64_t grain, FunctionRef<void(int64_t begin, int64_t end, int thread)> body);
 
@@ -65,6 +66,11 @@ class ThreadPool {
   std::span<const int> Place(int thread) const;
 
   const std::vector<std::vector<int>> places_;
+  // Of ParallelFor: what each thread has not begun of its share.
+  struct alignas(kLines) Share {
+    std::atomic<int64_t> next{0};
+  };
+  const std::unique_ptr<Share[]> shares_;
   std::vector<std::thread> workers_;
 
   // What the caller writes, what finishing workers write, and what parking workers write are on cache lines of their
