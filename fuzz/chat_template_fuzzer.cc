@@ -6,7 +6,7 @@
 #include <string_view>
 #include <utility>
 
-#include "tokenizer/chat_template.h"
+#include "chat/chat_template.h"
 
 namespace {
 

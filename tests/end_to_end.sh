@@ -38,6 +38,9 @@ done
 step "command line"
 "$venv/bin/python" tests/cli/test_cli.py
 
+step "outputs are what they were"
+"$venv/bin/python" tests/fixed_outputs/fixed_outputs.py
+
 step "llama.cpp"
 (cd tests/llama_cpp && "$venv/bin/python" test_llama_cpp.py 2>&1 | grep -v load_backend)
 "$venv/bin/python" tests/llama_cpp/encoders.py build/dev/bin/encode_tool

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cli/session_options.h"
-#include "engine/context_policy.h"
+#include "chat/context_policy.h"
 #include "server/server.h"
 
 namespace inkstone {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "cli/command.h"
-#include "engine/context_policy.h"
+#include "chat/context_policy.h"
 #include "engine/session.h"
 
 namespace inkstone {

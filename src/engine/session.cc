@@ -6,9 +6,10 @@
 #include <optional>
 #include <utility>
 
+#include "chat/chat_encoding.h"
+#include "chat/chat_template_set.h"
+#include "chat/continue_message.h"
 #include "core/memory_info.h"
-#include "engine/chat_encoding.h"
-#include "engine/continue_message.h"
 #include "engine/default_sampling.h"
 #include "engine/memory_meter.h"
 #include "engine/page_identity.h"

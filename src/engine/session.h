@@ -8,13 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "chat/chat_template.h"
 #include "core/cpu_topology.h"
 #include "core/status.h"
 #include "core/thread_pool.h"
 #include "engine/engine.h"
 #include "formats/checkpoint.h"
 #include "planner/memory_account.h"
-#include "tokenizer/chat_template_set.h"
 #include "tokenizer/tokenizer.h"
 
 namespace inkstone {

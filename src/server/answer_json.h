@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/context_policy.h"
+#include "chat/context_policy.h"
 #include "engine/request.h"
 #include "server/json_writer.h"
 #include "tokenizer/tokenizer.h"

@@ -7,7 +7,7 @@
 
 #include "server/api_error.h"
 #include "server/generation_params.h"
-#include "tokenizer/chat_template.h"
+#include "chat/chat_template.h"
 
 namespace inkstone {
 

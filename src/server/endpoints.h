@@ -6,7 +6,7 @@
 #include "server/generation_params.h"
 #include "server/http_types.h"
 #include "server/service.h"
-#include "tokenizer/chat_template.h"
+#include "chat/chat_template.h"
 
 namespace inkstone {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/context_policy.h"
+#include "chat/context_policy.h"
 #include "engine/request.h"
 #include "server/api_error.h"
 #include "server/json_fields.h"

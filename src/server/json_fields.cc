@@ -6,7 +6,7 @@
 
 #include "server/json_text.h"
 #include "server/json_writer.h"
-#include "tokenizer/chat_template.h"
+#include "chat/chat_template.h"
 
 namespace inkstone {
 namespace {

@@ -6,7 +6,7 @@
 #include <charconv>
 
 #include "server/request_limits.h"
-#include "tokenizer/chat_template.h"
+#include "chat/chat_template.h"
 
 namespace inkstone {
 namespace {

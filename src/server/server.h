@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/status.h"
-#include "engine/context_policy.h"
+#include "chat/context_policy.h"
 #include "engine/session.h"
 #include "server/assets.h"
 

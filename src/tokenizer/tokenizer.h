@@ -11,7 +11,7 @@
 
 #include "core/status.h"
 #include "formats/checkpoint.h"
-#include "tokenizer/chat_template_set.h"
+#include "tokenizer/chat_template_sources.h"
 
 namespace inkstone {
 

@@ -11,7 +11,7 @@
 #include "formats/metadata.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/bpe.h"
-#include "tokenizer/chat_template_set.h"
+#include "tokenizer/chat_template_sources.h"
 #include "tokenizer/pretokenizer.h"
 
 namespace inkstone {

@@ -5,7 +5,7 @@
 #include <iostream>
 #include <string>
 
-#include "tokenizer/chat_template.h"
+#include "chat/chat_template.h"
 
 namespace {
 
