@@ -273,41 +273,34 @@ struct StepsIQ4_XS {
 // Types whose 32 weights have a scale in f16: Load, one block of eight rows; Columns(k), weights 4k .. 4k+3 in dword k;
 // kBias, to be taken off them.
 
-struct StepsQ4_0 {
-  using Block = BlockQ4_0;
-  static constexpr int kBits = 4, kBias = 8;
-  static constexpr bool kFine = false;
-  static constexpr bool kOwnScales = true;
+template <class BlockType>
+struct StepsNibbles {  // what Q4_0 and IQ4_NL share
+  using Block = BlockType;
+  static constexpr bool kFine = false, kOwnScales = true;
   __m256 d;
   __m256i nibbles[4];
 
   INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
-    d = HalfOfRows(p + offsetof(BlockQ4_0, d), stride);
-    LoadTransposed16(p + offsetof(BlockQ4_0, qs), stride, nibbles);
+    d = HalfOfRows(p + offsetof(Block, d), stride);
+    LoadTransposed16(p + offsetof(Block, qs), stride, nibbles);
   }
-  INKSTONE_INLINE inline __m256i Columns(int k) const {
+  INKSTONE_INLINE inline __m256i Nibbles(int k) const {
     const __m256i v = k < 4 ? nibbles[k] : _mm256_srli_epi16(nibbles[k - 4], 4);
     return _mm256_and_si256(v, _mm256_set1_epi8(15));
   }
 };
 
-template <bool kUnsigned>
-struct StepsIQ4_NL {
-  using Block = BlockIQ4_NL;
-  static constexpr int kBits = 8, kBias = kUnsigned ? 128 : 0;
-  static constexpr bool kFine = false;
-  static constexpr bool kOwnScales = true;
-  __m256 d;
-  __m256i nibbles[4];
+struct StepsQ4_0 : StepsNibbles<BlockQ4_0> {
+  static constexpr int kBits = 4, kBias = 8;
 
-  INKSTONE_INLINE inline void Load(const std::byte* p, int64_t stride) {
-    d = HalfOfRows(p + offsetof(BlockIQ4_NL, d), stride);
-    LoadTransposed16(p + offsetof(BlockIQ4_NL, qs), stride, nibbles);
-  }
-  INKSTONE_INLINE inline __m256i Columns(int k) const {
-    const __m256i v = k < 4 ? nibbles[k] : _mm256_srli_epi16(nibbles[k - 4], 4);
-    return IQ4Values<kUnsigned>(_mm256_and_si256(v, _mm256_set1_epi8(15)));
-  }
+  INKSTONE_INLINE inline __m256i Columns(int k) const { return Nibbles(k); }
+};
+
+template <bool kUnsigned>
+struct StepsIQ4_NL : StepsNibbles<BlockIQ4_NL> {
+  static constexpr int kBits = 8, kBias = kUnsigned ? 128 : 0;
+
+  INKSTONE_INLINE inline __m256i Columns(int k) const { return IQ4Values<kUnsigned>(Nibbles(k)); }
 };
 
 // Meets all 15 bits of the activations: Words(k), weights 2k and 2k + 1 in the words of dword k.

@@ -1,36 +1,22 @@
 #include <immintrin.h>
 
-#include "kernels/simd/matmul_common.h"
+#include "kernels/x86/multiply_loop.h"
 #include "kernels/x86_avx2/avx2.h"
 
 namespace inkstone {
 namespace {
 
-// Sums of products in independent registers. multiply_add(sum, w, x); kProducts of one instruction.
-template <int kProducts, class Register, class MultiplyAdd>
-int64_t RunLoop(int64_t rounds, MultiplyAdd multiply_add) {
-  constexpr int kSums = 8;
-  Register sum[kSums] = {}, w = {}, x = {};
-  for (int64_t i = 0; i < rounds; ++i) {
-    Unroll<kSums>([&](auto k) {
-      asm volatile("" : "+x"(w), "+x"(x));  // or the product would be made once
-      sum[k] = multiply_add(sum[k], w, x);
-    });
-  }
-  asm volatile("" : : "m"(sum));
-  return rounds * kSums * kProducts * 2;
-}
-
 int64_t Words(int64_t rounds) {
-  return RunLoop<16, __m256i>(
+  return MultiplyOnRegisters<8, 16, __m256i>(
       rounds, [](__m256i sum, __m256i w, __m256i x) { return _mm256_add_epi32(sum, _mm256_madd_epi16(w, x)); });
 }
 int64_t Bytes(int64_t rounds) {
-  return RunLoop<32, __m256i>(
+  return MultiplyOnRegisters<8, 32, __m256i>(
       rounds, [](__m256i sum, __m256i w, __m256i x) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(w, x)); });
 }
 int64_t Floats(int64_t rounds) {
-  return RunLoop<8, __m256>(rounds, [](__m256 sum, __m256 w, __m256 x) { return _mm256_fmadd_ps(w, x, sum); });
+  return MultiplyOnRegisters<8, 8, __m256>(rounds,
+                                           [](__m256 sum, __m256 w, __m256 x) { return _mm256_fmadd_ps(w, x, sum); });
 }
 
 }  // namespace
