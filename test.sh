@@ -19,7 +19,7 @@ title() { printf '\n=== %s  [%s s]\n' "$1" "$SECONDS"; }
 
 stage_checks() {
   python3 tools/check_layers.py
-  git ls-files 'src/*.h' 'src/*.cc' 'fuzz/*.cc' 'bench/*.cc' 'tests/*.cc' | xargs clang-format-14 --dry-run -Werror
+  git ls-files 'src/*.h' 'src/*.cc' 'fuzz/*.cc' 'bench/*.cc' 'tests/*.cc' 'examples/*.cc' | xargs clang-format-14 --dry-run -Werror
   echo "formatting: fine"
 }
 

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/session_options.h"
 #include "chat/context_policy.h"
+#include "cli/session_options.h"
 #include "server/server.h"
 
 namespace inkstone {

@@ -6,8 +6,8 @@
 #include <span>
 #include <string>
 
-#include "cli/command.h"
 #include "chat/context_policy.h"
+#include "cli/command.h"
 #include "engine/session.h"
 
 namespace inkstone {

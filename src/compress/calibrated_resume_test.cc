@@ -28,7 +28,8 @@ class CalibratedResumeTest : public testing::Test {
     options_.compress.output = folder_ / "out.gguf";
     options_.compress.threads = 2;
     options_.compress.resume_step = 1;
-    options_.text = ReadFile(std::string(INKSTONE_SOURCE_DIR) + "/src/compress/calibration/english_manual.txt").substr(0, 600);
+    options_.text =
+        ReadFile(std::string(INKSTONE_SOURCE_DIR) + "/src/compress/calibration/english_manual.txt").substr(0, 600);
     options_.compress.recipe.base = DType::kQ4_0;
     options_.journal_interval = {};
   }

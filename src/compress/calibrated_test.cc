@@ -21,7 +21,8 @@ class CalibratedTest : public ::testing::Test {
     options.compress.source = std::string(INKSTONE_SOURCE_DIR) + "/tests/data/tiny-qwen3";
     options.compress.output = folder_ / name;
     options.compress.threads = 2;
-    options.text = ReadFile(std::string(INKSTONE_SOURCE_DIR) + "/src/compress/calibration/english_manual.txt").substr(0, 1200);
+    options.text =
+        ReadFile(std::string(INKSTONE_SOURCE_DIR) + "/src/compress/calibration/english_manual.txt").substr(0, 1200);
     return options;
   }
   static Result<CalibratedReport> Run(const CalibratedOptions& options) {

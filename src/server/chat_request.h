@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
+#include "chat/chat_template.h"
 #include "server/api_error.h"
 #include "server/generation_params.h"
-#include "chat/chat_template.h"
 
 namespace inkstone {
 

@@ -3,10 +3,10 @@
 
 #include <memory>
 
+#include "chat/chat_template.h"
 #include "server/generation_params.h"
 #include "server/http_types.h"
 #include "server/service.h"
-#include "chat/chat_template.h"
 
 namespace inkstone {
 

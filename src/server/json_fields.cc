@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "chat/chat_template.h"
 #include "server/json_text.h"
 #include "server/json_writer.h"
-#include "chat/chat_template.h"
 
 namespace inkstone {
 namespace {

@@ -5,8 +5,8 @@
 #include <boost/json/basic_parser_impl.hpp>
 #include <charconv>
 
-#include "server/request_limits.h"
 #include "chat/chat_template.h"
+#include "server/request_limits.h"
 
 namespace inkstone {
 namespace {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "core/status.h"
 #include "chat/context_policy.h"
+#include "core/status.h"
 #include "engine/session.h"
 #include "server/assets.h"
 
