@@ -36,7 +36,8 @@ struct WeightView {
 enum class ActivationFormat : uint8_t {
   kF32,    // for float weights
   kQ15,    // symmetric 15-bit integers with one f32 scale for each token (layout private to the target)
-  kSteps,  // 8-bit integers with integer steps, 15 bits where outliers are (layout private to the target)
+  kSteps,  // 8-bit integers with integer steps, 15 bits where outliers are and for 8-bit weights (layout private to the
+           // target)
   kBF16,   // bf16 (layout private to the target)
   kSplit,  // each value as the sum of two bf16, which keeps 16 bits of it (layout private to the target)
 };

@@ -22,8 +22,8 @@ namespace {
 // pieces).
 struct alignas(64) StepPiece {
   int8_t q[kPiece];
-  int8_t r[kPiece];  // 0 where no reader needs it
-  int16_t v[kPiece];
+  int8_t r[kPiece];                  // 0 where no reader needs it
+  int16_t v[kPiece];                 // what types of eight bits multiply
   uint32_t step[kPieceGroups];       // of 16 values, in both words
   uint32_t steps[kPieceGroups / 2];  // of two neighbours
   // Sums over 32 values as readers of `coarse` see them, two neighbours in the words of a dword: high * 256 + low.
